@@ -1,0 +1,34 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Attacks on segmentation networks: ``attack(network, image, label=None, mask=None) -> AttackResult``."""
+
+from monai_shield.attacks.base import Attack, AttackInfo, AttackResult
+from monai_shield.attacks.dag import DAG
+from monai_shield.attacks.noise import UniformNoise
+from monai_shield.attacks.pgd import PGD
+from monai_shield.attacks.targets import TARGETS, Background, Dilate, Exchange, RunnerUp
+
+__all__ = [
+    "ATTACKS",
+    "DAG",
+    "PGD",
+    "TARGETS",
+    "Attack",
+    "AttackInfo",
+    "AttackResult",
+    "Background",
+    "Dilate",
+    "Exchange",
+    "RunnerUp",
+    "UniformNoise",
+]
+
+ATTACKS: dict[str, type[Attack]] = {"dag": DAG, "pgd": PGD, "uniform_noise": UniformNoise}

@@ -1,0 +1,97 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Two-dimensional slices of volumes, the unit that 2D networks train on and that scores are given for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+__all__ = ["SliceDataset", "body_share", "slices_of"]
+
+
+def body_share(image: torch.Tensor) -> torch.Tensor:
+    """
+    Share of the pixels of each image that belong to the body, that is, lie above the background.
+
+    Args:
+        image: (B, C, H, W[, D]), background 0 or below.
+
+    Returns:
+        (B,)
+    """
+    return (image > 0).any(dim=1).flatten(1).float().mean(dim=1)
+
+
+def slices_of(volume: torch.Tensor, axis: int) -> torch.Tensor:
+    """
+    The slices of a volume along a spatial axis, as a batch.
+
+    Args:
+        volume: (C, H, W, D).
+        axis: spatial axis, 0 to 2.
+
+    Returns:
+        (B, C, ., .), a view.
+    """
+    return volume.movedim(axis + 1, 0)
+
+
+class SliceDataset(Dataset):
+    """
+    The body-bearing slices of volumes, held in memory.
+
+    Args:
+        data: datalist, one dictionary a volume.
+        transform: loads and preprocesses a volume, random-free; afterwards each of `keys` is (C, H, W, D).
+        keys: what to slice; the first is the image whose body decides.
+        axis: spatial axis to slice along (1: coronal in LAS).
+        min_body: a slice with no larger share of body is left out.
+        every: keep every n-th slice of those.
+        progress: show a progress bar while loading.
+
+    Items are dictionaries with the sliced `keys`, the volume's ``id`` and the ``slice`` index; labels stay uint8.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        keys: Sequence[str] = ("image", "label"),
+        axis: int = 1,
+        min_body: float = 0.02,
+        every: int = 1,
+        progress: bool = True,
+    ) -> None:
+        self.keys = tuple(keys)
+        self.volumes: list[dict[str, torch.Tensor]] = []
+        self.items: list[tuple[int, int]] = []
+        self.ids: list[str] = []
+        for number, entry in enumerate(tqdm(data, desc="loading volumes", unit="volume", disable=not progress)):
+            loaded = transform(entry)
+            volume = {key: slices_of(torch.as_tensor(loaded[key]).detach(), axis).contiguous() for key in self.keys}
+            volume = {key: value.as_subclass(torch.Tensor) for key, value in volume.items()}
+            bearing = torch.nonzero(body_share(volume[self.keys[0]]) > min_body)[:, 0].tolist()
+            self.volumes.append(volume)
+            self.ids.append(str(entry.get("id", number)))
+            self.items.extend((number, index) for index in bearing[::every])
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        number, index = self.items[item]
+        found: dict[str, Any] = {key: self.volumes[number][key][index] for key in self.keys}
+        return found | {"id": self.ids[number], "slice": index}

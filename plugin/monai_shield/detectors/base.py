@@ -1,0 +1,72 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What every detector is: a score, a calibration, a decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .calibration import Calibration
+from .views import Views
+
+__all__ = ["Detector", "UncalibratedError"]
+
+
+class UncalibratedError(RuntimeError):
+    """A detector was asked to decide before it was calibrated."""
+
+
+class Detector(torch.nn.Module):
+    """
+    Base of all detectors. A subclass gives :meth:`forward`; higher scores are further from clean images.
+
+    The calibration is a state of its own that travels with the weights, in ``state_dict``.
+
+    Attributes:
+        info: where it comes from, for tables and docs: title and source.
+    """
+
+    info: dict[str, str] = {"title": "", "source": ""}  # noqa: RUF012 - a constant record of each class
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calibration: Calibration | None = None
+
+    def forward(self, views: Views) -> torch.Tensor:
+        """
+        Score a batch of images.
+
+        Args:
+            views: what the shield has of the images.
+
+        Returns:
+            one score an image, (B,).
+        """
+        raise NotImplementedError
+
+    def calibrated(self) -> Calibration:
+        """
+        The calibration.
+
+        Raises:
+            UncalibratedError: where there is none.
+        """
+        if self.calibration is None:
+            raise UncalibratedError(f"{type(self).__name__} is not calibrated: run the bundle's calibration first.")
+        return self.calibration
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {} if self.calibration is None else self.calibration.state()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.calibration = Calibration(**state) if state else None

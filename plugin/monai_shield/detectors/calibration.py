@@ -1,0 +1,138 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The threshold rule: how clean validation scores become a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal
+
+import torch
+
+__all__ = ["Calibration", "Rule", "threshold_of"]
+
+Rule = Literal["conformal", "empirical"]
+
+
+def threshold_of(scores: torch.Tensor, t_fp: float, rule: Rule = "conformal") -> float:
+    """
+    The threshold above which an image is rejected, from n clean validation scores.
+
+    - ``conformal``: the floor(t_fp (n + 1))-th largest score. A clean image that is exchangeable with the validation
+      images is rejected with a probability of at most t_fp.
+    - ``empirical``: the (floor(t_fp n) + 1)-th largest score, which is the lowest threshold whose rejection rate on
+      the validation images themselves is at most t_fp (the paper's rule).
+
+    Args:
+        scores: clean validation scores, (n,).
+        t_fp: allowed false-positive rate, in (0, 1).
+        rule: see above.
+
+    Raises:
+        ValueError: for no or non-finite scores, t_fp outside (0, 1), an unknown rule, or, by the conformal rule,
+            fewer than 1/t_fp - 1 scores: no threshold could keep the promise.
+    """
+    if scores.ndim != 1 or scores.numel() == 0:
+        raise ValueError(f"a calibration needs a vector of clean scores, got shape {tuple(scores.shape)}.")
+    if not bool(torch.isfinite(scores).all()):
+        raise ValueError("a clean score is NaN or infinite: refusing to calibrate.")
+    if not 0 < t_fp < 1:
+        raise ValueError(f"t_fp must be in (0, 1), got {t_fp}.")
+    n = scores.numel()
+    # Exact arithmetic: 0.29 * 100 is 28.999... in floating point, and its floor would be one too small.
+    rate = Fraction(str(t_fp))
+    if rule == "conformal":
+        rank = int(rate * (n + 1))
+        if rank < 1:
+            raise ValueError(f"t_fp = {t_fp} needs at least {-(-1 // rate) - 1} clean scores, got {n}.")
+    elif rule == "empirical":
+        rank = int(rate * n) + 1
+    else:
+        raise ValueError(f"unknown rule '{rule}': choose 'conformal' or 'empirical'.")
+    return float(scores.sort(descending=True).values[rank - 1])
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """
+    What a detector needs to decide, and to say how sure it is.
+
+    Args:
+        scores: the clean validation scores of single images (slices), sorted, (n,).
+        threshold: an image is rejected when its score is above it.
+        t_fp: the false-positive rate it was chosen for.
+        rule: how it was chosen.
+        volume_limit: largest share of rejected slices of a clean validation volume; None where no volumes were given.
+        num_volumes: number of those volumes.
+        source: what it was calibrated on, in words.
+    """
+
+    scores: torch.Tensor
+    threshold: float
+    t_fp: float
+    rule: Rule = "conformal"
+    volume_limit: float | None = None
+    num_volumes: int = 0
+    source: str = ""
+    details: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def fit(
+        cls,
+        scores: torch.Tensor,
+        t_fp: float = 0.05,
+        rule: Rule = "conformal",
+        volumes: Sequence[Any] | None = None,
+        source: str = "",
+        details: dict[str, str] | None = None,
+    ) -> Calibration:
+        """
+        Calibrate.
+
+        Args:
+            scores: clean validation scores, (n,).
+            t_fp: allowed false-positive rate.
+            rule: see :func:`threshold_of`.
+            volumes: for each score, which volume it came from.
+            source: what it was calibrated on, in words.
+            details: anything else worth keeping, such as the sums of the weights in use.
+        """
+        scores = scores.detach().double().cpu()
+        threshold = threshold_of(scores, t_fp, rule)
+        limit = None
+        names = [] if volumes is None else list(dict.fromkeys(volumes))
+        if volumes is not None:
+            if len(volumes) != len(scores):
+                raise ValueError(f"{len(volumes)} volume names for {len(scores)} scores.")
+            rejected = scores > threshold
+            share = [rejected[[volume == name for volume in volumes]].double().mean() for name in names]
+            limit = float(max(share))
+        return cls(scores.sort().values, threshold, t_fp, rule, limit, len(names), source, dict(details or {}))
+
+    def p_value(self, score: torch.Tensor) -> torch.Tensor:
+        """(1 + number of clean scores at or above `score`) / (n + 1), the conformal p-value, (B,)."""
+        below = torch.searchsorted(self.scores, score.detach().double().cpu().contiguous(), side="left")
+        return (1 + len(self.scores) - below).double() / (len(self.scores) + 1)
+
+    def rejects(self, score: torch.Tensor) -> torch.Tensor:
+        """Whether each score, (B,), is above the threshold; a score that is not finite always is."""
+        score = score.detach().double().cpu()
+        return (score > self.threshold) | ~torch.isfinite(score)
+
+    def rejects_volume(self, share: float) -> bool | None:
+        """Whether a volume with this share of rejected slices is rejected; None where no volumes were seen."""
+        return None if self.volume_limit is None else share > self.volume_limit
+
+    def state(self) -> dict[str, Any]:
+        """Tensors, numbers and strings only: it is read with ``weights_only=True``."""
+        return dict(vars(self))

@@ -1,0 +1,69 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What a shield has of an image, each computed once, when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+
+from monai_shield.transforms.fourier import frequency_magnitude
+
+__all__ = ["Views"]
+
+Network = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Views:
+    """
+    The views of a batch of images that detectors score and the final answer is taken from.
+
+    Gradients flow where they are enabled, so that an adaptive attack can go through the very same object.
+
+    Args:
+        image: (B, C, H, W[, D]).
+        target: the network that is defended, image to logits.
+        reformer: image to image; the identity where there is none.
+    """
+
+    def __init__(self, image: torch.Tensor, target: Network | None = None, reformer: Network | None = None) -> None:
+        self.image = image
+        self._target = target
+        self._reformer = reformer
+        self._magnitudes: dict[bool, torch.Tensor] = {}
+
+    def magnitude(self, shift: bool = True) -> torch.Tensor:
+        """Magnitude of the discrete Fourier transform, zero frequency in the center or not, (B, C, H, W[, D])."""
+        if shift not in self._magnitudes:
+            self._magnitudes[shift] = frequency_magnitude(self.image, self.image.ndim - 2, shift)
+        return self._magnitudes[shift]
+
+    @cached_property
+    def prediction(self) -> torch.Tensor:
+        """Logits of the target on the image as it came, (B, K, H, W[, D])."""
+        return self._segment(self.image)
+
+    @cached_property
+    def reformed(self) -> torch.Tensor:
+        """The reformed image, (B, C, H, W[, D])."""
+        return self.image if self._reformer is None else self._reformer(self.image)
+
+    @cached_property
+    def reformed_prediction(self) -> torch.Tensor:
+        """Logits of the target on the reformed image, (B, K, H, W[, D])."""
+        return self.prediction if self._reformer is None else self._segment(self.reformed)
+
+    def _segment(self, image: torch.Tensor) -> torch.Tensor:
+        if self._target is None:
+            raise ValueError("these views hold no target network: a prediction was asked for.")
+        return self._target(image)

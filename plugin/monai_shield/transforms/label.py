@@ -1,0 +1,81 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""From a file's label values to the channels of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection, NdarrayOrTensor
+from monai.data.meta_obj import get_track_meta
+from monai.transforms import MapTransform, Transform
+from monai.utils import TransformBackends, convert_to_tensor
+
+__all__ = ["MergeLabels", "MergeLabelsD", "MergeLabelsDict", "MergeLabelsd"]
+
+LabelMap = Mapping[str, Sequence[int]]
+
+
+class MergeLabels(Transform):
+    """
+    Merge a file's label values into structures 1..K, in the order of the label map; every other value is background.
+
+    Unlike MONAI's ``MapLabelValue`` it needs no list of the values that shall vanish.
+
+    Args:
+        label_map: name of a structure to the label values in the file that belong to it.
+
+    Raises:
+        ValueError: where a value belongs to two structures, or is negative.
+    """
+
+    backend = [TransformBackends.TORCH]  # noqa: RUF012
+
+    def __init__(self, label_map: LabelMap) -> None:
+        values = [value for group in label_map.values() for value in group]
+        if len(values) != len(set(values)):
+            raise ValueError("a label value belongs to two structures of the label map.")
+        if any(value < 0 for value in values):
+            raise ValueError("label values must not be negative.")
+        self.table = torch.zeros(max(values, default=0) + 1, dtype=torch.uint8)
+        for index, group in enumerate(label_map.values(), start=1):
+            self.table[list(group)] = index
+
+    def __call__(self, img: NdarrayOrTensor) -> torch.Tensor:
+        """
+        Args:
+            img: label of any shape, as in the file.
+        """
+        label = convert_to_tensor(img, track_meta=get_track_meta())
+        index = label.long()
+        known = (index >= 0) & (index < len(self.table))
+        return self.table.to(label.device)[index.where(known, torch.zeros_like(index))] * known
+
+
+class MergeLabelsd(MapTransform):
+    """Dictionary form of :class:`MergeLabels`."""
+
+    backend = MergeLabels.backend
+
+    def __init__(self, keys: KeysCollection, label_map: LabelMap, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.merge = MergeLabels(label_map)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.merge(d[key])
+        return d
+
+
+MergeLabelsD = MergeLabelsDict = MergeLabelsd

@@ -1,0 +1,112 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Weights: written whole, read only as they were written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["SUMS_FILE", "atomic_path", "load_weights", "save_weights", "sha256", "verify_sum", "write_sum"]
+
+#: Beside the weights, in the format of ``sha256sum -c``.
+SUMS_FILE = "SHA256SUMS"
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path in the same folder that becomes `path` only once the block is left without an error."""
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    suffix = "".join(final.suffixes)
+    handle, name = tempfile.mkstemp(prefix=f".{final.name.removesuffix(suffix)}-", suffix=suffix, dir=final.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.replace(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 sum of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_sums(sums_file: Path) -> dict[str, str]:
+    if not sums_file.is_file():
+        return {}
+    lines = (line.split(maxsplit=1) for line in sums_file.read_text().splitlines() if line.strip())
+    return {name.strip().lstrip("*"): digest for digest, name in lines}
+
+
+def write_sum(path: str | Path) -> None:
+    """Record the sum of a file in the ``SHA256SUMS`` of its folder."""
+    file = Path(path)
+    sums = _read_sums(file.parent / SUMS_FILE) | {file.name: sha256(file)}
+    with atomic_path(file.parent / SUMS_FILE) as temporary:
+        temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
+
+
+def verify_sum(path: str | Path) -> None:
+    """
+    Check a file against the ``SHA256SUMS`` of its folder.
+
+    Raises:
+        FileNotFoundError: where the file is missing.
+        ValueError: where its sum is not recorded, or is another.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"weight file '{file}' is missing.")
+    recorded = _read_sums(file.parent / SUMS_FILE).get(file.name)
+    if recorded is None:
+        raise ValueError(f"weight file '{file}' has no sum in '{file.parent / SUMS_FILE}'.")
+    if recorded != sha256(file):
+        raise ValueError(f"weight file '{file}' was altered: its SHA-256 sum is not the recorded one.")
+
+
+def save_weights(network: torch.nn.Module, path: str | Path) -> None:
+    """Write a network's state, whole or not at all, and its sum beside it."""
+    state = {
+        key: value.detach().cpu().contiguous() if isinstance(value, torch.Tensor) else value
+        for key, value in network.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+    write_sum(path)
+
+
+def load_weights(network: torch.nn.Module, path: str | Path, check_sum: bool = True) -> Any:
+    """
+    Load a network's state, every key of it, from a file whose sum is right; returns the network.
+
+    Raises:
+        FileNotFoundError: where the file is missing.
+        ValueError: where the file was altered, cannot be read, or belongs to another network.
+    """
+    if check_sum:
+        verify_sum(path)
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"weight file '{path}' cannot be loaded: {reason}") from error
+    return network
