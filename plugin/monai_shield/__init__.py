@@ -36,6 +36,7 @@ _ROOMS = (
     "studies",
     "report",
     "bundle",
+    "utils",
 )
 
 

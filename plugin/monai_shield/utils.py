@@ -22,7 +22,16 @@ from typing import Any
 
 import torch
 
-__all__ = ["SUMS_FILE", "atomic_path", "load_weights", "save_weights", "sha256", "verify_sum", "write_sum"]
+__all__ = [
+    "SUMS_FILE",
+    "atomic_path",
+    "first_line",
+    "load_weights",
+    "save_weights",
+    "sha256",
+    "verify_sum",
+    "write_sum",
+]
 
 #: Beside the weights, in the format of ``sha256sum -c``.
 SUMS_FILE = "SHA256SUMS"
@@ -44,10 +53,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def sha256(path: str | Path) -> str:
     """The SHA-256 sum of a file, in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _read_sums(sums_file: Path) -> dict[str, str]:
@@ -107,6 +121,5 @@ def load_weights(network: torch.nn.Module, path: str | Path, check_sum: bool = T
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"weight file '{path}' cannot be loaded: {reason}") from error
+        raise ValueError(f"weight file '{path}' cannot be loaded: {first_line(error)}") from error
     return network

@@ -15,9 +15,10 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
+from torch import nn
+
 from monai_shield.attacks import ATTACKS, AttackInfo
 from monai_shield.attacks.base import intensity_window
-from torch import nn
 
 # settings to run each attack with; more than one where a branch of its own is worth a row
 SETTINGS = [

@@ -9,12 +9,14 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import math
+from itertools import pairwise
 
 import pytest
 import torch
-from monai_shield.attacks import DAG, PGD, UniformNoise
 from torch import nn
 from torch.nn import functional
+
+from monai_shield.attacks import DAG, PGD, UniformNoise
 
 WIDE = (-1000.0, 1000.0)
 WEIGHT = torch.tensor([[0.5, -1.0, 0.0], [-0.5, 1.0, 2.0]], dtype=torch.float64)
@@ -69,7 +71,10 @@ def test_at_125_percent_of_the_optimum_every_pixel_falls(norm, dims, target):
     image = even_image(network, 3, 3, *(5, 4, 3)[:dims])
     for i in range(3):
         best = float(optimum(network, image[i : i + 1], norm))
-        attack = PGD(1.25 * best, norm=norm, max_steps=20, bounds=WIDE, stop_share=0.0, target=target)
+        # untargeted cross entropy pulls hardest on the pixels that are wrong already: under L2, from a start that is
+        # not even, it spends its budget on them
+        settings = {"random_start": norm == "linf" or target is not None, "bounds": WIDE, "stop_share": 0.0}
+        attack = PGD(1.25 * best, norm=norm, max_steps=20, target=target, **settings)
         result = attack(network, image[i : i + 1])
         assert result.success.tolist() == [True]
         assert result.remaining.tolist() == [0]
@@ -143,14 +148,14 @@ def loss_of(network, image, label):
     return functional.cross_entropy(network(image), label, reduction="none").flatten(1).mean(1).detach()
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_each_image_keeps_its_own_best_iterate(norm):
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.5), ("l2", 8.0)])
+def test_each_image_keeps_its_own_best_iterate(norm, epsilon):
     # steps as long as the ball is wide, so that the loss goes up and down
     network, image = small_network(), draw(6, 1, 6, 6)
     label = network(image).argmax(1)
-    settings = {"epsilon": 0.5, "norm": norm, "step_size": 1.0, "bounds": WIDE}
+    settings = {"epsilon": epsilon, "norm": norm, "step_size": 2 * epsilon, "bounds": WIDE}
     best = [loss_of(network, PGD(**settings, max_steps=n)(network, image, label).image, label) for n in range(1, 9)]
-    for fewer, more in zip(best, best[1:]):
+    for fewer, more in pairwise(best):
         assert bool((more >= fewer).all())  # the best of a run only rises with its length
 
     trajectory = []
@@ -184,24 +189,19 @@ def test_iterates_stay_in_the_ball_and_more_budget_is_never_weaker(norm):
         previous = loss
 
 
-def test_with_budget_enough_every_image_falls():
-    network, image = small_network(), draw(4, 1, 6, 6)
-    assert bool(PGD(20.0, bounds=WIDE)(network, image).success.all())
-
-
-def test_targeted_moves_toward_the_target():
-    network, image = small_network(), draw(3, 1, 6, 6)
-    for target in (0, 1, 2):
-        wanted = torch.full((3, 1, 6, 6), target)
-        result = PGD(8.0, bounds=WIDE, target=wanted, max_steps=60)(network, image)
-        predicted = network(result.image).argmax(1)
-        before = (network(image).argmax(1) == target).double().mean()
-        assert (predicted == target).double().mean() > max(0.8, float(before))
-        torch.testing.assert_close(
-            result.remaining,
-            ((predicted != target) & (network(image).argmax(1) != target)).flatten(1).sum(1) / result.attacked,
-            check_dtype=False,
-        )
+def test_targeted_reaches_the_target_from_everywhere():
+    network, image = linear(), draw(2, 3, 6, 6) - 0.5
+    epsilon = 1.25 * float(optimum(network, image, "linf").max())
+    clean = network(image).argmax(1)
+    for target in (0, 1):
+        attack = PGD(epsilon, bounds=WIDE, target=torch.full((2, 1, 6, 6), target), max_steps=20, stop_share=0.0)
+        result = attack(network, image)
+        assert bool((network(result.image).argmax(1) == target)[clean != target].all())
+        assert bool(result.success.all())
+        assert torch.equal(result.attacked, (clean != target).flatten(1).sum(1))
+        half = PGD(epsilon / 2, bounds=WIDE, target=attack.target, max_steps=20)(network, image)
+        missed = (network(half.image).argmax(1) != target) & (clean != target)
+        assert torch.equal(half.remaining, missed.flatten(1).sum(1).double() / half.attacked)
 
 
 def test_stop_early_stops_each_image_at_its_first_success():
@@ -209,12 +209,12 @@ def test_stop_early_stops_each_image_at_its_first_success():
     image = even_image(network, 4, 3, 5, 4)
     needed = optimum(network, image, "linf")  # 1 : 2 : 3 : 4 in steps
     attack = PGD(
-        float(needed.max()) * 2, step_size=0.02, max_steps=100, random_start=False, bounds=WIDE, stop_early=True
+        float(needed.max()) * 2, step_size=0.021, max_steps=100, random_start=False, bounds=WIDE, stop_early=True
     )
     result = attack(network, image)
     assert bool(result.success.all())
-    assert torch.equal(result.steps, torch.ceil(needed / 0.02).long())
-    torch.testing.assert_close(result.norm_linf, 0.02 * result.steps.double())
+    assert torch.equal(result.steps, torch.ceil(needed / 0.021).long())
+    torch.testing.assert_close(result.norm_linf, 0.021 * result.steps.double())
 
 
 @pytest.mark.parametrize("make", [UniformNoise, lambda *a, **k: PGD(*a, max_steps=1, step_size=1e-300, **k)])
@@ -264,5 +264,5 @@ def test_a_loss_of_ones_own():
     ],
 )
 def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(ValueError, match="must be|no loss|no target"):
+    with pytest.raises(ValueError, match=r"must be|no loss|no target"):
         PGD(**{"epsilon": 0.1, **wrong})

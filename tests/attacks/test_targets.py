@@ -10,10 +10,11 @@
 # limitations under the License.
 import pytest
 import torch
-from monai_shield.attacks import DAG, TARGETS, Background, Dilate, Exchange, RunnerUp
-from monai_shield.attacks.targets import adversarial_label
 from scipy import ndimage
 from torch import nn
+
+from monai_shield.attacks import DAG, TARGETS, Background, Dilate, Exchange, RunnerUp
+from monai_shield.attacks.targets import adversarial_label
 
 SPATIAL = [(12, 11), (9, 8, 7)]
 every_dimension = pytest.mark.parametrize("spatial", SPATIAL, ids=["2d", "3d"])
@@ -127,7 +128,7 @@ def test_the_label_itself_and_a_rule_of_ones_own():
     for given in (wanted, wanted.unsqueeze(1), wanted.float()):
         assert torch.equal(DAG(given, **settings)(network, image).image, by_rule.image)
     for wrong in (wanted + 3, wanted - 4, wanted[:1], wanted + 0.5):
-        with pytest.raises(ValueError, match="adversarial label|whole numbers"):
+        with pytest.raises(ValueError, match=r"adversarial label|whole numbers"):
             DAG(wrong, **settings)(network, image)
 
 

@@ -15,9 +15,10 @@ from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import ROCAUC, from_engine
+from torch import nn
+
 from monai_shield.attacks import DAG, PGD
 from monai_shield.handlers import AttackHandler
-from torch import nn
 
 CPU = torch.device("cpu")
 ATTACK = PGD(0.1, max_steps=3)
@@ -214,7 +215,7 @@ def test_from_a_config():
         "evaluator": {
             "_target_": "SupervisedEvaluator",
             "device": "$torch.device('cpu')",
-            "val_data_loader": [{"image": torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))}],
+            "val_data_loader": [{"image": torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))}],
             "network": "@network",
             "val_handlers": ["@handler"],
         },

@@ -8,3 +8,6 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+"""Attacks that know the whole shield."""
+
+from .pgd import AdaptivePGD, ShieldedNetwork

@@ -36,8 +36,9 @@ class PGD(Attack):
         x ← Π(x + step · window · sign ∇L(x))         norm "linf"
         x ← Π(x + step · window · ∇L(x) / ‖∇L(x)‖₂)   norm "l2"
 
-    L grows away from the label, or toward the adversarial label when there is a ``target``. Of all the iterates each
-    image keeps the one with the highest L. Other settings are those of :class:`~monai_shield.attacks.base.Attack`.
+    L grows away from the label, or toward the adversarial label when there is a ``target``; then the pixels whose label
+    is the adversarial one already are no part of it. Of all the iterates each image keeps the one with the highest L.
+    Other settings are those of :class:`~monai_shield.attacks.base.Attack`.
 
     Args:
         epsilon: budget, as a fraction of the window.

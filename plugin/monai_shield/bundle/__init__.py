@@ -10,7 +10,9 @@
 # limitations under the License.
 """What a bundle needs around its networks."""
 
-from .root import find_bundle
 from monai_shield.utils import atomic_path, load_weights, save_weights, sha256, verify_sum, write_sum
 
-__all__ = ["atomic_path", "find_bundle", "load_weights", "save_weights", "sha256", "verify_sum", "write_sum"]
+from .calibrate import ShieldCalibrator
+from .detector import load_detector
+from .files import FileRunner, image_files
+from .root import find_bundle

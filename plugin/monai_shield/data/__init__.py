@@ -10,8 +10,18 @@
 # limitations under the License.
 """Datalists, label maps and slices."""
 
+from .cohort import COHORT_TISSUES, cohort_person, embedded_cohort
 from .datalist import volume_datalist
 from .miccai2012 import MICCAI2012_STRUCTURES
 from .slices import SliceDataset, body_share, slices_of
 
-__all__ = ["MICCAI2012_STRUCTURES", "SliceDataset", "body_share", "slices_of", "volume_datalist"]
+__all__ = [
+    "COHORT_TISSUES",
+    "MICCAI2012_STRUCTURES",
+    "SliceDataset",
+    "body_share",
+    "cohort_person",
+    "embedded_cohort",
+    "slices_of",
+    "volume_datalist",
+]

@@ -14,20 +14,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 __all__ = ["volume_datalist"]
 
 
-def volume_datalist(dataset_dir: str, split: str = "train") -> list[dict[str, str]]:
+def volume_datalist(dataset_dir: str | Path, split: str = "train", labels: bool = True) -> list[dict[str, str]]:
     """
     List the scans of a folder laid out as ``volumes/<id>_SS.nii.gz`` and ``volumes/<id>_glm.nii.gz``.
 
     Args:
         dataset_dir: folder of the set.
         split: "train", "val" or "test" of its ``splits.json`` (by person), or "all": whatever files are there.
+        labels: whether labels are needed.
 
     Returns:
-        one dictionary a scan, with "image", "label" and "id".
+        one dictionary a scan, with "image", "label" (where needed), "id", and "person", which two scans of one person
+        share.
 
     Raises:
         FileNotFoundError: where the folder, its splits or a file of a split is missing.
@@ -37,23 +40,30 @@ def volume_datalist(dataset_dir: str, split: str = "train") -> list[dict[str, st
     volumes = root / "volumes"
     if not volumes.is_dir():
         raise FileNotFoundError(f"no folder 'volumes' in dataset_dir '{root}'.")
+    splits = _splits(root)
     if split == "all":
         ids = sorted(path.name.removesuffix("_SS.nii.gz") for path in volumes.glob("*_SS.nii.gz"))
+    elif not splits:
+        raise FileNotFoundError(f"'{root / 'splits.json'}' is missing: use --split all for a folder without splits.")
+    elif split not in splits["official"]:
+        raise ValueError(f"unknown split '{split}': choose one of {', '.join(splits['official'])}, all.")
     else:
-        splits_file = root / "splits.json"
-        if not splits_file.is_file():
-            raise FileNotFoundError(f"'{splits_file}' is missing: use --split all for a folder without splits.")
-        splits = json.loads(splits_file.read_text())["official"]
-        if split not in splits:
-            raise ValueError(f"unknown split '{split}': choose one of {', '.join(splits)}, all.")
-        ids = splits[split]
-    items = [
-        {"image": str(volumes / f"{i}_SS.nii.gz"), "label": str(volumes / f"{i}_glm.nii.gz"), "id": i} for i in ids
-    ]
-    if not items:
+        ids = splits["official"][split]
+    if not ids:
         raise ValueError(f"no scan '*_SS.nii.gz' in '{volumes}'.")
-    for item in items:
-        for key in ("image", "label"):
+    first_scan = {scan: scans[0] for scans in splits.get("repeat_scans_of_one_person", []) for scan in scans}
+    items = []
+    for scan in ids:
+        item = {"image": str(volumes / f"{scan}_SS.nii.gz"), "id": scan, "person": first_scan.get(scan, scan)}
+        if labels:
+            item["label"] = str(volumes / f"{scan}_glm.nii.gz")
+        for key in {"image", "label"} & item.keys():
             if not Path(item[key]).is_file():
                 raise FileNotFoundError(f"'{item[key]}' of split '{split}' is missing.")
+        items.append(item)
     return items
+
+
+def _splits(root: Path) -> dict[str, Any]:
+    file = root / "splits.json"
+    return json.loads(file.read_text()) if file.is_file() else {}

@@ -25,7 +25,7 @@ def jensen_shannon(first: torch.Tensor, second: torch.Tensor, sigmoid: bool = Fa
     r"""
     Jensen-Shannon divergence of two predictions at every pixel, in nats.
 
-    .. math:: \mathrm{JS}(p, q) = \tfrac12 \mathrm{KL}(p \,\|\, m) + \tfrac12 \mathrm{KL}(q \,\|\, m), \; m = \tfrac{p+q}2
+    .. math:: \mathrm{JS}(p, q) = \tfrac12 \mathrm{KL}(p \| m) + \tfrac12 \mathrm{KL}(q \| m), \quad m = \tfrac{p+q}2
 
     Args:
         first: logits, (B, K, H, W[, D]).
@@ -36,8 +36,8 @@ def jensen_shannon(first: torch.Tensor, second: torch.Tensor, sigmoid: bool = Fa
         (B, H, W[, D]), between 0 and log 2.
     """
     if sigmoid:
-        logits = (torch.stack([z, torch.zeros_like(z)], dim=1) for z in (first, second))
-        return jensen_shannon(*logits).mean(dim=1)
+        first, second = (torch.stack([z, torch.zeros_like(z)], dim=1) for z in (first, second))
+        return jensen_shannon(first, second).mean(dim=1)
     log_p, log_q = F.log_softmax(first, dim=1), F.log_softmax(second, dim=1)
     log_m = torch.logaddexp(log_p, log_q) - torch.log(torch.tensor(2.0, dtype=log_p.dtype))
     divergence = 0.5 * (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)).sum(dim=1)

@@ -149,6 +149,6 @@ class ResumableCheckpoint:
 
 
 def _loss(engine: Engine) -> float:
-    output = engine.state.output
+    output: Any = engine.state.output
     first = output[0] if isinstance(output, list) else output
-    return float(first["loss"]) if isinstance(first, Mapping) else float(first)
+    return float(first["loss"])

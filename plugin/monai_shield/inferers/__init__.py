@@ -8,3 +8,8 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+"""Inferers: the shield around a target."""
+
+from .shield import ImageDecision, RejectedImageError, ShieldInferer, VolumeDecision
+
+__all__ = ["ImageDecision", "RejectedImageError", "ShieldInferer", "VolumeDecision"]

@@ -8,3 +8,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+"""Detection and harm."""
+
+from .bootstrap import person_bootstrap
+from .detection import detection_auc
+from .dice import dice_of_counts, overlap_counts
+from .harm import residual_harm

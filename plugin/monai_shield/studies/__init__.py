@@ -8,3 +8,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+"""Studies: what a shield is worth, measured."""
+
+from .evaluation import ShieldEvaluation
+from .run import provenance, run_evaluation
+from .summary import EvaluationSummary
+from .tables import write_results

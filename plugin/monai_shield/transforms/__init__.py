@@ -10,5 +10,44 @@
 # limitations under the License.
 """Transforms: arrays and dictionaries, 2D and 3D."""
 
+from .check import (
+    CheckNiftiFile,
+    CheckNiftiFileD,
+    CheckNiftiFiled,
+    CheckNiftiFileDict,
+    CheckVolume,
+    CheckVolumeD,
+    CheckVolumed,
+    CheckVolumeDict,
+)
+from .export import export_attack, write_like
+from .fourier import (
+    FourierTransform,
+    FourierTransformD,
+    FourierTransformd,
+    FourierTransformDict,
+    FrequencyConverter,
+    FrequencyConverterD,
+    FrequencyConverterd,
+    FrequencyConverterDict,
+    FrequencyShift,
+    FrequencyShiftD,
+    FrequencyShiftd,
+    FrequencyShiftDict,
+    SpectrumPart,
+    SpectrumPartD,
+    SpectrumPartd,
+    SpectrumPartDict,
+    fourier_transform,
+    frequency_magnitude,
+    shift_zero_frequency,
+)
 from .intensity import ScaleToWindow, ScaleToWindowD, ScaleToWindowd, ScaleToWindowDict, intensity_window
 from .label import MergeLabels, MergeLabelsD, MergeLabelsd, MergeLabelsDict
+from .reject import ApplyShieldD, ApplyShieldd, ApplyShieldDict, empty_rejected
+from .standardize import (
+    StandardizeFrequency,
+    StandardizeFrequencyD,
+    StandardizeFrequencyd,
+    StandardizeFrequencyDict,
+)

@@ -1,0 +1,116 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""An attacker who knows the whole shield."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from monai_shield.attacks.base import AttackInfo, AttackResult, Problem
+from monai_shield.attacks.pgd import PGD, cross_entropy
+from monai_shield.detectors import Detector, Views
+
+__all__ = ["AdaptivePGD", "ShieldedNetwork"]
+
+
+class ShieldedNetwork(nn.Module):
+    """
+    Reformer and target as one network, which remembers the detector's score of the last batch.
+
+    Args:
+        target: the network that is defended.
+        detector: scores the image.
+        reformer: image to image.
+    """
+
+    def __init__(self, target: nn.Module, detector: Detector, reformer: nn.Module | None) -> None:
+        super().__init__()
+        self.target = target
+        self.detector = detector
+        self.reformer = reformer
+        self.score: Tensor | None = None
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B,K,spatial) of the reformed image (B,C,spatial)."""
+        views = Views(image, self.target, self.reformer)
+        self.score = self.detector(views)
+        return views.reformed_prediction
+
+
+@dataclass(eq=False, kw_only=True)
+class AdaptivePGD(PGD):
+    """PGD through reformer and target that keeps the detector's score under its threshold (Carlini and Wagner 2017,
+    arXiv 1711.08478; Tramer et al. 2020, arXiv 2002.08347)::
+
+        L(x) = CE(target(reformer(x)), y) − penalty · max(0, score(x) − threshold + margin)
+
+    Every part of the shield has a gradient, so none is approximated. The starting point of the attack is the clean
+    image, which the detector accepts, unless ``random_start`` is set.
+
+    Args:
+        detector: calibrated detector of the shield.
+        reformer: reformer of the shield.
+        penalty: price of a score above the threshold, in units of cross entropy per unit of score.
+        margin: how far below the threshold the score is to stay.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="adaptive PGD",
+        paper="Carlini and Wagner, MagNet and Efficient Defenses Against Adversarial Attacks are Not Robust",
+        year=2017,
+        arxiv="1711.08478",
+    )
+
+    detector: Detector
+    reformer: nn.Module | None = None
+    penalty: float = 10.0
+    margin: float = 0.1
+    random_start: bool = False
+
+    def __call__(
+        self,
+        network: nn.Module,
+        image: Tensor,
+        label: Tensor | None = None,
+        mask: Tensor | None = None,
+        *,
+        index: Sequence[int] | None = None,
+    ) -> AttackResult:
+        """Attack the shield around ``network``; arguments and result are those of every attack."""
+        threshold = self.detector.calibrated().threshold
+        shielded = ShieldedNetwork(network, self.detector, self.reformer)
+
+        def loss(logits: Tensor, problem: Problem, held: Tensor) -> Tensor:
+            assert shielded.score is not None  # the network was just run on this batch
+            excess = functional.relu(shielded.score - threshold + self.margin)
+            return cross_entropy(logits, problem, held) - self.penalty * excess
+
+        attack = PGD(
+            epsilon=self.epsilon,
+            step_size=self.step_size,
+            max_steps=self.max_steps,
+            norm=self.norm,
+            random_start=self.random_start,
+            seed=self.seed,
+            loss=loss,
+            target=self.target,
+            bounds=self.bounds,
+            window=self.window,
+            ignore_index=self.ignore_index,
+            attack_background=self.attack_background,
+            confine_to_mask=self.confine_to_mask,
+        )
+        return attack(shielded, image, label, mask, index=index)

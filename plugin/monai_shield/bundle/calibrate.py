@@ -1,0 +1,107 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Calibrate a shield on clean images: the ones it was made with, or a site's own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from monai_shield.data import SliceDataset
+from monai_shield.detectors import Calibration, CombinedDetector, Detector, Views
+from monai_shield.detectors.calibration import Rule
+
+__all__ = ["ShieldCalibrator"]
+
+logger = logging.getLogger(__name__)
+
+
+class ShieldCalibrator:
+    """
+    Fits the scale of a combined detector on clean training images and its threshold on clean validation images.
+
+    Args:
+        network: the target.
+        detector: the detector to calibrate.
+        reformer: the shield's reformer.
+        device: where to compute.
+        batch_size: images at once.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        detector: Detector,
+        reformer: torch.nn.Module | None,
+        device: torch.device | str = "cpu",
+        batch_size: int = 8,
+    ) -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self.detector = detector.to(self.device).eval()
+        self.reformer = None if reformer is None else reformer.to(self.device).eval()
+        self.batch_size = batch_size
+
+    @torch.no_grad()
+    def scores(self, dataset: SliceDataset) -> dict[str, torch.Tensor]:
+        """The scores of every slice, (n,), by detector; those of a combined detector one by one."""
+        found: dict[str, list[torch.Tensor]] = {}
+        loader: DataLoader[Any] = DataLoader(dataset, self.batch_size)
+        for batch in tqdm(loader, desc="scoring clean slices", unit="batch"):
+            views = Views(batch["image"].to(self.device), self.network, self.reformer)
+            if isinstance(self.detector, CombinedDetector):
+                scores = self.detector.single_scores(views)
+            else:
+                scores = {"score": self.detector(views)}
+            for name, score in scores.items():
+                found.setdefault(name, []).append(score.cpu())
+        return {name: torch.cat(parts) for name, parts in found.items()}
+
+    def fit(self, dataset: SliceDataset) -> None:
+        """Fit how the detectors are combined, on clean training slices; nothing to do for a single detector."""
+        if isinstance(self.detector, CombinedDetector):
+            self.detector.fit(self.scores(dataset))
+
+    def calibrate(
+        self, dataset: SliceDataset, t_fp: float = 0.05, rule: Rule = "conformal", source: str = ""
+    ) -> Calibration:
+        """Set the threshold, on clean validation slices; the volume limit too."""
+        scores = self.scores(dataset)
+        if isinstance(self.detector, CombinedDetector):
+            score = self.detector.combine({name: single.to(self.device) for name, single in scores.items()})
+        else:
+            score = scores["score"]
+        volumes: Sequence[str] = [dataset.ids[number] for number, _ in dataset.items]
+        calibration = Calibration.fit(score, t_fp, rule, volumes, source)
+        self.detector.calibration = calibration
+        logger.info(
+            "threshold %.4f from %d clean slices of %d volumes at t_fp = %g (%s); volume limit %.4f.",
+            calibration.threshold,
+            len(score),
+            calibration.num_volumes,
+            t_fp,
+            rule,
+            calibration.volume_limit,
+        )
+        if calibration.num_volumes < 1 / t_fp - 1:
+            logger.warning(
+                "%d volumes: the rate of %g is promised for slices like these, not for those of a new person, which "
+                "would need %d volumes.",
+                calibration.num_volumes,
+                t_fp,
+                round(1 / t_fp) - 1,
+            )
+        return calibration

@@ -1,0 +1,36 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How well a score tells attacked from clean images."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+__all__ = ["detection_auc"]
+
+
+def detection_auc(clean: np.ndarray, attacked: np.ndarray) -> float:
+    """
+    Area under the ROC curve, in percent: how often an attacked image scores above a clean one, ties counted half.
+
+    Args:
+        clean: scores of clean images, (n,).
+        attacked: scores of attacked images, (m,); a score that is not finite counts as above all others.
+
+    Raises:
+        ValueError: where either is empty.
+    """
+    if len(clean) == 0 or len(attacked) == 0:
+        raise ValueError("an AUC needs clean and attacked scores.")
+    scores = np.nan_to_num(np.concatenate([clean, attacked]).astype(np.float64), nan=np.finfo(np.float64).max)
+    truth = np.concatenate([np.zeros(len(clean)), np.ones(len(attacked))])
+    return 100 * float(roc_auc_score(truth, scores))

@@ -1,0 +1,59 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Dice on stacked slices: counted, never averaged, so that a structure that is hallucinated costs what it should."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["dice_of_counts", "overlap_counts"]
+
+
+def overlap_counts(prediction: torch.Tensor, label: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """
+    What any Dice is made of, per image and structure.
+
+    Args:
+        prediction: class indices, (B, 1, H, W[, D]) or (B, H, W[, D]).
+        label: class indices of the same shape.
+        num_classes: number of classes, background included.
+
+    Returns:
+        pixels in both, in the prediction and in the label, (B, num_classes - 1, 3): the background is left out.
+        Counts of images add up to the counts of their stack.
+
+    Raises:
+        ValueError: where the shapes disagree.
+    """
+    if prediction.shape != label.shape:
+        raise ValueError(f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} have different shapes.")
+    first, second = prediction.flatten(1).long(), label.flatten(1).long()
+    rows = torch.arange(len(first), device=first.device)[:, None] * num_classes
+
+    def count(index: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
+        flat = (index + rows)[chosen] if chosen is not None else (index + rows).flatten()
+        return torch.bincount(flat, minlength=len(first) * num_classes).reshape(len(first), num_classes)[:, 1:]
+
+    return torch.stack([count(first, first == second), count(first), count(second)], dim=-1)
+
+
+def dice_of_counts(counts: torch.Tensor) -> torch.Tensor:
+    """
+    Dice from overlap counts.
+
+    Args:
+        counts: (..., 3): in both, in the prediction, in the label.
+
+    Returns:
+        (...): 0 for a structure that is hallucinated or missed, NaN for one that is absent in both.
+    """
+    both, prediction, label = counts.double().unbind(dim=-1)
+    return 2 * both / (prediction + label)  # 0 / 0 is NaN: absent in both is left out

@@ -1,0 +1,65 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""One evaluation from beginning to end, as a bundle runs it."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import monai
+import torch
+
+import monai_shield
+
+from .evaluation import ShieldEvaluation
+from .summary import EvaluationSummary
+from .tables import write_results
+
+__all__ = ["provenance", "run_evaluation"]
+
+
+def provenance(**more: Any) -> dict[str, Any]:
+    """Versions, machine, date and revision that a number came from."""
+    revision = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    ).stdout.strip()
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+        "revision": revision or None,
+        "monai_shield": monai_shield.__version__,
+        "monai": monai.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "threads": torch.get_num_threads(),
+        **more,
+    }
+
+
+def run_evaluation(
+    evaluation: ShieldEvaluation, structures: Sequence[str], seed: int = 0, **more: Any
+) -> dict[str, Any]:
+    """Run it (or go on with it), write its results beside its cells, and show the tables."""
+    results = evaluation.run()
+    summary = EvaluationSummary(results, evaluation.shield.detector.calibrated(), structures).as_dict()
+    text = write_results(summary, evaluation.output_dir, provenance(seed=seed, **more))
+    sys.stdout.write(text)
+    return summary

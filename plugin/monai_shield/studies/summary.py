@@ -1,0 +1,187 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""From the cells of an evaluation to the numbers that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from monai_shield.detectors import Calibration
+from monai_shield.metrics import detection_auc, dice_of_counts, person_bootstrap, residual_harm
+
+__all__ = ["EvaluationSummary", "stacked_dice"]
+
+Cells = Mapping[str, Mapping[str, Any]]
+
+
+def stacked_dice(counts: torch.Tensor) -> np.ndarray:
+    """Dice per structure, (K,), of the stack of the slices whose counts, (S, K, 3), are given."""
+    return dice_of_counts(counts.sum(dim=0)).numpy()
+
+
+def _mean(values: Any) -> float:
+    """Mean without NaN; NaN where nothing is left."""
+    array = np.asarray(values, dtype=np.float64)
+    array = array[~np.isnan(array)]
+    return float(array.mean()) if len(array) else float("nan")
+
+
+class EvaluationSummary:
+    """
+    Summarize an evaluation.
+
+    Args:
+        results: what :meth:`ShieldEvaluation.run` returned.
+        calibration: of the shield.
+        structures: names of the classes, background left out.
+        resamples: bootstrap draws over people.
+    """
+
+    def __init__(
+        self,
+        results: Mapping[str, Cells],
+        calibration: Calibration,
+        structures: Sequence[str],
+        resamples: int = 1000,
+    ) -> None:
+        self.results = results
+        self.calibration = calibration
+        self.structures = list(structures)
+        self.resamples = resamples
+        self.volumes = list(results)
+        self.persons = [str(results[volume]["clean"]["person"]) for volume in self.volumes]
+        self.attacks = [name for name in results[self.volumes[0]] if name != "clean"]
+        self.detectors = list(results[self.volumes[0]]["clean"]["scores"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, in plain JSON types."""
+        return {
+            "volumes": len(self.volumes),
+            "persons": len(set(self.persons)),
+            "calibration": {
+                "threshold": self.calibration.threshold,
+                "t_fp": self.calibration.t_fp,
+                "rule": self.calibration.rule,
+                "slices": len(self.calibration.scores),
+                "volumes": self.calibration.num_volumes,
+                "volume_limit": self.calibration.volume_limit,
+                "source": self.calibration.source,
+            },
+            "clean": self.clean(),
+            "attacks": {name: self.attack(name) for name in self.attacks},
+        }
+
+    def clean(self) -> dict[str, Any]:
+        """Clean Dice by reformer and structure, on whole volumes, and the false-positive rate of each."""
+        cells = {volume: self.results[volume]["clean"] for volume in self.volumes}
+        tables = {
+            way: np.stack([stacked_dice(cell["counts"][way]) for cell in cells.values()])
+            for way in cells[self.volumes[0]]["counts"]
+        }
+        rates = [
+            float(self.calibration.rejects(cell["scores"]["combined"])[cell["bears"]].double().mean())
+            for cell in cells.values()
+        ]
+        limit = self.calibration.volume_limit
+        return {
+            "slices": sum(int(cell["bears"].sum()) for cell in cells.values()),
+            "dice": {way: self._with_interval([_mean(row) for row in table]) for way, table in tables.items()},
+            "dice_per_structure": {
+                way: {name: _mean(table[:, k]) for k, name in enumerate(self.structures)}
+                for way, table in tables.items()
+            },
+            "false_positive_rate": self._with_interval(rates),
+            "false_positive_rate_per_scan": dict(zip(self.volumes, rates)),
+            "volumes_rejected": None if limit is None else sum(rate > limit for rate in rates),
+        }
+
+    def attack(self, name: str) -> dict[str, Any]:
+        """One attack: how it is detected, what it does to Dice, and what harm is left."""
+        clean = [self._chosen(self.results[volume]["clean"]) for volume in self.volumes]
+        cells = [self.results[volume][name] for volume in self.volumes]
+        rejected = [self.calibration.rejects(cell["scores"]["combined"]) for cell in cells]
+        clean_rejected = [self.calibration.rejects(cell["scores"]["combined"]) for cell in clean]
+        per_slice = [persona for persona, cell in zip(self.persons, cells) for _ in range(len(cell["steps"]))]
+
+        def dice(way: str, of: Sequence[Any], change: Callable[[torch.Tensor, int], torch.Tensor] | None = None) -> Any:
+            counts = [
+                cell["counts"][way] if change is None else change(cell["counts"][way], i) for i, cell in enumerate(of)
+            ]
+            return self._with_interval([_mean(stacked_dice(c)) if len(c) else float("nan") for c in counts])
+
+        def emptied(counts: torch.Tensor, i: int) -> torch.Tensor:
+            kept = counts.clone()
+            kept[rejected[i], :, :2] = 0
+            return kept
+
+        def deferred(counts: torch.Tensor, i: int) -> torch.Tensor:
+            return torch.where(rejected[i][:, None, None], clean[i]["counts"]["bare"], counts)
+
+        aucs = {
+            detector: self._auc(
+                [cell["scores"][detector] for cell in clean], [cell["scores"][detector] for cell in cells], per_slice
+            )
+            for detector in self.detectors
+        }
+        harm = self._harm(clean, cells, rejected)
+        return {
+            "slices": len(per_slice),
+            "auc": aucs,
+            "rejected_attacked": self._rate(rejected),
+            "rejected_clean": self._rate(clean_rejected),
+            "dice": {
+                "clean": dice("bare", clean),
+                "attacked": dice("bare", cells),
+                "reformed": dice("reformed", cells),
+                "accepted": dice("reformed", cells, lambda counts, i: counts[~rejected[i]]),
+                "rejected_as_zero": dice("reformed", cells, emptied),
+                "rejected_deferred": dice("reformed", cells, deferred),
+                **{way: dice(way, cells) for way in cells[0]["counts"] if way not in ("bare", "reformed")},
+            },
+            "residual_harm": harm,
+            "linf": _mean(torch.cat([cell["norm_linf"] for cell in cells])),
+            "l2": _mean(torch.cat([cell["norm_l2"] for cell in cells])),
+            "steps": _mean(torch.cat([cell["steps"] for cell in cells])),
+        }
+
+    def _chosen(self, cell: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = cell["chosen"]
+        return {part: {name: values[chosen] for name, values in cell[part].items()} for part in ("scores", "counts")}
+
+    def _auc(self, clean: list[torch.Tensor], attacked: list[torch.Tensor], persons: list[str]) -> dict[str, float]:
+        first, second = torch.cat(clean).double().numpy(), torch.cat(attacked).double().numpy()
+        low, high = person_bootstrap(lambda i: detection_auc(first[i], second[i]), persons, self.resamples)
+        return {"value": detection_auc(first, second), "low": low, "high": high}
+
+    def _harm(self, clean: Any, cells: Any, rejected: list[torch.Tensor]) -> dict[str, float]:
+        def of_slices(counts: torch.Tensor) -> np.ndarray:
+            # a slice without any structure, in label and prediction alike, has lost nothing
+            return np.nan_to_num(np.array([_mean(row) for row in dice_of_counts(counts).numpy()]), nan=1.0)
+
+        harms = [
+            residual_harm(of_slices(c["counts"]["bare"]), of_slices(a["counts"]["reformed"]), r.numpy())
+            for c, a, r in zip(clean, cells, rejected)
+        ]
+        return self._with_interval(harms)
+
+    def _rate(self, rejected: list[torch.Tensor]) -> dict[str, float]:
+        return self._with_interval([float(r.double().mean()) for r in rejected])
+
+    def _with_interval(self, per_volume: Sequence[float]) -> dict[str, float]:
+        values = np.asarray(per_volume, dtype=np.float64)
+        if np.isnan(values).all():
+            return {"value": float("nan"), "low": float("nan"), "high": float("nan")}
+        low, high = person_bootstrap(lambda i: _mean(values[i]), self.persons, self.resamples)
+        return {"value": _mean(values), "low": low, "high": high}

@@ -1,0 +1,110 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Tables that a terminal and a Markdown page both show well."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai_shield.utils import atomic_path
+
+__all__ = ["attack_table", "clean_table", "markdown_table", "structure_table", "write_results"]
+
+logger = logging.getLogger(__name__)
+Interval = Mapping[str, float]
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns are aligned."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths)) + " |"
+
+    return "\n".join([line(header), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
+
+
+def _number(interval: Interval, digits: int = 3) -> str:
+    value, low, high = interval["value"], interval["low"], interval["high"]
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def attack_table(summary: Mapping[str, Any]) -> str:
+    """One row an attack: AUC of each detector, shares rejected, Dice, residual harm; 95 % intervals over people."""
+    attacks = summary["attacks"]
+    detectors = list(next(iter(attacks.values()))["auc"])
+    extra = [way for way in next(iter(attacks.values()))["dice"] if way not in _DICE]
+    header = ["attack", *(f"AUC {name}" for name in detectors), "rejected: attacked", "clean"]
+    header += [f"Dice {way}" for way in (*_DICE.values(), *extra)] + ["residual harm", "L∞", "L2"]
+    rows = []
+    for name, result in attacks.items():
+        row = [name, *(_number(result["auc"][detector], 1) for detector in detectors)]
+        row += [_number(result["rejected_attacked"], 2), _number(result["rejected_clean"], 2)]
+        row += [_number(result["dice"][way]) for way in (*_DICE, *extra)]
+        rows.append([*row, _number(result["residual_harm"]), f"{result['linf']:.3f}", f"{result['l2']:.2f}"])
+    return markdown_table(header, rows)
+
+
+_DICE = {
+    "clean": "clean",
+    "attacked": "attacked",
+    "reformed": "reformed",
+    "accepted": "of the accepted",
+    "rejected_as_zero": "rejected as 0",
+    "rejected_deferred": "rejected deferred",
+}
+
+
+def clean_table(summary: Mapping[str, Any]) -> str:
+    """Clean Dice by reformer, and the false-positive rate."""
+    clean = summary["clean"]
+    rows = [[f"Dice, {way}", _number(value)] for way, value in clean["dice"].items()]
+    rows.append(["false-positive rate per scan", _number(clean["false_positive_rate"])])
+    rates = clean["false_positive_rate_per_scan"].values()
+    rows.append(["lowest and highest of a scan", f"{min(rates):.3f}, {max(rates):.3f}"])
+    rows.append(["clean volumes rejected", f"{clean['volumes_rejected']} of {summary['volumes']}"])
+    return markdown_table(["clean test images", "value"], rows)
+
+
+def structure_table(summary: Mapping[str, Any]) -> str:
+    """Clean Dice per structure."""
+    tables = summary["clean"]["dice_per_structure"]
+    names = list(next(iter(tables.values())))
+    rows = [[name, *(f"{tables[way][name]:.3f}" for way in tables)] for name in names]
+    return markdown_table(["structure", *tables], rows)
+
+
+def write_results(summary: Mapping[str, Any], folder: str | Path, provenance: Mapping[str, Any]) -> str:
+    """Write ``results.json`` and ``results.md``; returns the tables as text."""
+    root = Path(folder)
+    text = "\n\n".join([clean_table(summary), attack_table(summary), structure_table(summary)]) + "\n"
+    with atomic_path(root / "results.json") as temporary:
+        temporary.write_text(json.dumps(_plain({**summary, "provenance": dict(provenance)}), indent=1) + "\n")
+    with atomic_path(root / "results.md") as temporary:
+        temporary.write_text(text)
+    logger.info("results in '%s'.", root)
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """NaN is no JSON: nothing stands there instead."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,170 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Bad files are refused at the door, each with one line that names it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.config import KeysCollection, NdarrayOrTensor
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+from monai.utils import ImageMetaKey, TransformBackends
+
+__all__ = [
+    "CheckNiftiFile",
+    "CheckNiftiFileD",
+    "CheckNiftiFileDict",
+    "CheckNiftiFiled",
+    "CheckVolume",
+    "CheckVolumeD",
+    "CheckVolumeDict",
+    "CheckVolumed",
+]
+
+
+class CheckNiftiFile(Transform):
+    """
+    Refuse a file that cannot be segmented rightly, before it is loaded: one that is missing, truncated or not NIfTI;
+    one with complex or RGB voxels, or more than one volume; one whose sform and qform place the voxels differently, so
+    that no one can say where left is.
+
+    What is no path (an image that was loaded elsewhere) is let through.
+
+    Args:
+        tolerance: largest distance in mm between the places that sform and qform give to a corner of the volume.
+    """
+
+    backend = [TransformBackends.NUMPY]  # noqa: RUF012
+
+    def __init__(self, tolerance: float = 1.0) -> None:
+        self.tolerance = tolerance
+
+    def __call__(self, path: Any) -> Any:
+        """
+        Args:
+            path: path of a file.
+
+        Raises:
+            FileNotFoundError: where there is no such file.
+            ValueError: with the reason, naming the file.
+        """
+        if not isinstance(path, (str, os.PathLike)):
+            return path
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"'{path}': no such file.")
+        try:
+            image = nib.load(path)
+        except Exception as error:
+            raise ValueError(f"'{path}': not a NIfTI file, or a damaged one.") from error
+        if not isinstance(image, nib.Nifti1Pair):
+            raise ValueError(f"'{path}': not a NIfTI file but {type(image).__name__}.")
+        dtype = image.get_data_dtype()
+        if dtype.fields is not None:
+            raise ValueError(f"'{path}': its voxels are colors (RGB); expected one gray value a voxel.")
+        if np.issubdtype(dtype, np.complexfloating):
+            raise ValueError(f"'{path}': its voxels are complex numbers; expected magnitudes.")
+        shape = image.shape
+        if len(shape) < 3 or any(size != 1 for size in shape[3:]):
+            raise ValueError(f"'{path}': has shape {shape}; expected one volume of three dimensions.")
+        if min(shape[:3]) < 2:
+            raise ValueError(f"'{path}': has shape {shape[:3]}; a volume needs at least two voxels along each axis.")
+        self._check_place(path, image)
+        return path
+
+    def _check_place(self, path: Any, image: nib.Nifti1Pair) -> None:
+        header = image.header
+        if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-6:
+            raise ValueError(f"'{path}': its affine cannot be inverted: the size of a voxel is unknown.")
+        if header["sform_code"] > 0 and header["qform_code"] > 0:
+            try:
+                qform = header.get_qform()
+            except ValueError as error:
+                raise ValueError(f"'{path}': its qform is not a rotation.") from error
+            far = np.array(image.shape[:3]) - 1
+            corners = np.array([[*(far * pick), 1] for pick in np.ndindex(2, 2, 2)], dtype=float)
+            apart = np.linalg.norm((corners @ (header.get_sform() - qform).T)[:, :3], axis=1).max()
+            if apart > self.tolerance:
+                raise ValueError(f"'{path}': sform and qform disagree by up to {apart:.1f} mm.")
+
+
+class CheckVolume(Transform):
+    """
+    Refuse a loaded image that has no right segmentation: more than one channel, voxels not finite, or all alike.
+
+    Args:
+        channels: number of channels the network takes.
+    """
+
+    backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012
+
+    def __init__(self, channels: int = 1) -> None:
+        self.channels = channels
+
+    def __call__(self, img: NdarrayOrTensor) -> NdarrayOrTensor:
+        """
+        Args:
+            img: channel first image, (C, H, W[, D]).
+
+        Raises:
+            ValueError: with the reason, naming the file where the meta data knows it.
+        """
+        name = f"'{img.meta.get(ImageMetaKey.FILENAME_OR_OBJ, 'image')}': " if isinstance(img, MetaTensor) else ""
+        if img.shape[0] != self.channels:
+            raise ValueError(f"{name}has {img.shape[0]} channels; expected {self.channels}.")
+        values = torch.as_tensor(img)
+        if not bool(torch.isfinite(values).all()):
+            raise ValueError(f"{name}has NaN or infinite voxels.")
+        if bool(values.max() == values.min()):
+            raise ValueError(f"{name}is empty: every voxel has the same value.")
+        return img
+
+
+class _EachKey(MapTransform):
+    """A checking transform on each key."""
+
+    check: Transform
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.check(d[key])
+        return d
+
+
+class CheckNiftiFiled(_EachKey):
+    """Dictionary form of :class:`CheckNiftiFile`."""
+
+    backend = CheckNiftiFile.backend
+
+    def __init__(self, keys: KeysCollection, tolerance: float = 1.0, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.check = CheckNiftiFile(tolerance)
+
+
+class CheckVolumed(_EachKey):
+    """Dictionary form of :class:`CheckVolume`."""
+
+    backend = CheckVolume.backend
+
+    def __init__(self, keys: KeysCollection, channels: int = 1, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.check = CheckVolume(channels)
+
+
+CheckNiftiFileD = CheckNiftiFileDict = CheckNiftiFiled
+CheckVolumeD = CheckVolumeDict = CheckVolumed

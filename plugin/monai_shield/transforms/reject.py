@@ -1,0 +1,93 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What becomes of a rejected image's label: it is emptied, and the decision goes on in words and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any, Literal
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+__all__ = ["ApplyShieldD", "ApplyShieldDict", "ApplyShieldd", "empty_rejected"]
+
+
+def empty_rejected(label: torch.Tensor, decision: Mapping[str, Any]) -> torch.Tensor:
+    """
+    Empty the label of a rejected image; of a volume that passed, the label of its rejected slices.
+
+    Args:
+        label: class indices or one channel a label, (C, H, W[, D]), in the space of the network.
+        decision: of a :class:`~monai_shield.inferers.ShieldInferer`.
+
+    Returns:
+        a label of the same shape, 0 where rejected.
+    """
+    if decision["rejected"]:
+        return torch.zeros_like(label)
+    rejected = decision.get("slice_rejected")
+    if not rejected or not any(rejected):
+        return label
+    axis = decision["slice_axis"] + 1
+    if len(rejected) != label.shape[axis]:
+        raise ValueError(f"{len(rejected)} decisions for {label.shape[axis]} slices: apply before geometry is undone.")
+    out = label.clone()
+    index = torch.nonzero(torch.tensor(rejected, device=label.device))[:, 0]
+    return out.index_fill_(axis, index, 0)
+
+
+class ApplyShieldd(MapTransform):
+    """
+    Act on the decision that a :class:`~monai_shield.inferers.ShieldInferer` left in the meta data of a prediction.
+
+    To be put behind the discretization (argmax and sigmoid heads alike) and before geometry is undone. The decision is
+    written to ``data[result_key]["shield"]`` in plain JSON types, which is what MONAI Label hands to its client.
+
+    Args:
+        keys: prediction, (C, H, W[, D]).
+        on_reject: "empty" empties what was rejected, "keep" only flags it.
+        result_key: where the decision goes.
+
+    Raises:
+        ValueError: for an unknown `on_reject`.
+        KeyError: where the prediction bears no decision: it did not come through a shield.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        on_reject: Literal["empty", "keep"] = "empty",
+        result_key: str = "result",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if on_reject not in ("empty", "keep"):
+            raise ValueError(f"unknown on_reject '{on_reject}': choose 'empty' or 'keep'.")
+        self.on_reject = on_reject
+        self.result_key = result_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d: dict[Hashable, Any] = dict(data)
+        for key in self.key_iterator(d):
+            label = d[key]
+            decision = label.meta.pop("shield", None) if isinstance(label, MetaTensor) else None
+            if decision is None:
+                raise KeyError(f"'{key}' bears no decision of a shield: was it predicted by a ShieldInferer?")
+            if self.on_reject == "empty":
+                d[key] = empty_rejected(label, decision)
+            d[self.result_key] = {**(d.get(self.result_key) or {}), "shield": decision}
+        return d
+
+
+ApplyShieldD = ApplyShieldDict = ApplyShieldd

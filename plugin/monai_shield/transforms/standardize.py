@@ -1,0 +1,226 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Standardization per frequency: without it the mean intensity, thousands of times larger, hides every other one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from monai.config import KeysCollection
+from monai.config.type_definitions import NdarrayOrTensor
+from monai.data import get_track_meta
+from monai.transforms import MapTransform, Transform
+from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
+from typing_extensions import Self
+
+from monai_shield.utils import atomic_path, first_line
+
+__all__ = [
+    "StandardizeFrequency",
+    "StandardizeFrequencyD",
+    "StandardizeFrequencyDict",
+    "StandardizeFrequencyd",
+]
+
+
+class StandardizeFrequency(Transform):
+    """
+    Standardize every element of a real spectrum by its own mean and deviation over a set of clean spectra:
+    ``(x - mean) / (std + eps)``.
+
+    Made by :meth:`fit` or :meth:`load`; without statistics it refuses to work.
+
+    Args:
+        mean: (C, H[, W[, D]]), per element of the spectrum.
+        std: the deviations, of the same shape.
+        eps: added to every deviation, so that spectra of nothing but zeros are safe.
+
+    Raises:
+        ValueError: When only one of ``mean`` and ``std`` is given, their shapes differ, they are not finite, a
+            deviation is negative, or ``eps`` is not positive and finite.
+    """
+
+    backend = [TransformBackends.TORCH]  # noqa: RUF012 (as every MONAI transform declares it)
+
+    def __init__(self, mean: torch.Tensor | None = None, std: torch.Tensor | None = None, eps: float = 1e-12) -> None:
+        if not 0 < eps < math.inf:
+            raise ValueError(f"eps must be positive and finite, got {eps}.")
+        if (mean is None) != (std is None):
+            raise ValueError("mean and std must be given together.")
+        if mean is not None and std is not None:
+            if mean.shape != std.shape:
+                raise ValueError(f"mean has shape {tuple(mean.shape)}, but std has shape {tuple(std.shape)}.")
+            if not bool((mean.isfinite() & std.isfinite() & (std >= 0)).all()):
+                raise ValueError("mean and std must be finite, and std must not be negative.")
+        self._mean = mean
+        self._std = std
+        self.eps = eps
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """Mean per element of the spectrum, (C, H[, W[, D]])."""
+        return self._fitted(self._mean)
+
+    @property
+    def std(self) -> torch.Tensor:
+        """Deviation per element of the spectrum, not below the floor of :meth:`fit`, (C, H[, W[, D]])."""
+        return self._fitted(self._std)
+
+    @property
+    def scale(self) -> torch.Tensor:
+        """The divisor ``std + eps``, always positive, (C, H[, W[, D]])."""
+        return self.std + self.eps
+
+    @classmethod
+    def fit(cls, spectra: Iterable[NdarrayOrTensor], relative_floor: float = 1e-5, eps: float = 1e-12) -> Self:
+        """
+        Measure mean and population deviation in one pass over ``spectra``, in float64 by Welford's update
+        ``mean += (x - mean) / n``, ``m2 += (x - old mean) * (x - new mean)``, which does not cancel.
+
+        A frequency that is constant over the set up to rounding (the mean of images normalized by it, what lies outside
+        a band limit) would blow rounding errors up to large values. So no deviation is less than ``relative_floor``
+        times the larger of the frequency's own ``|mean|`` and the root mean square of the spectra over all frequencies:
+        rounding is relative to the one or, as a Fourier transform spreads it evenly, to the other. The default is a
+        hundred times the rounding of float32, and far under what varies from image to image.
+
+        Args:
+            spectra: real spectra of one shape, each (C, H[, W[, D]]), taken one at a time.
+            relative_floor: the floor's factor, at least 0.
+            eps: as in the constructor.
+
+        Raises:
+            ValueError: When there are fewer than two spectra, their shapes differ, one is complex or not finite, or
+                ``relative_floor`` is negative or not finite.
+        """
+        if not 0 <= relative_floor < math.inf:
+            raise ValueError(f"relative_floor must be finite and at least 0, got {relative_floor}.")
+        count, mean, m2 = 0, torch.empty(0), torch.empty(0)
+        for spectrum in spectra:
+            x = _as_real(spectrum).detach().double()
+            if count == 0:
+                mean, m2 = torch.zeros_like(x), torch.zeros_like(x)
+            _check_same_shape(x, mean)
+            count += 1
+            delta = x - mean
+            mean += delta / count
+            m2 += delta * (x - mean)
+        if count < 2:
+            raise ValueError(f"at least two spectra are needed to fit a deviation, got {count}.")
+        variance = m2 / count
+        root_mean_square = (mean.square() + variance).mean().sqrt()
+        floor = relative_floor * mean.abs().maximum(root_mean_square)
+        return cls(mean, variance.sqrt().maximum(floor), eps)
+
+    def __call__(self, img: NdarrayOrTensor) -> torch.Tensor:
+        """
+        Args:
+            img: real spectrum of the shape fitted, (C, H[, W[, D]]).
+
+        Returns:
+            The standardized spectrum in the floating type of ``img``, with its metadata.
+
+        Raises:
+            RuntimeError: When not fitted.
+            ValueError: When ``img`` has another shape than the spectra fitted, is complex or not finite.
+        """
+        mean, scale = self.mean, self.scale
+        img = convert_to_tensor(img, track_meta=get_track_meta())
+        x = _as_real(img)
+        _check_same_shape(x, mean)
+        result = (x - mean.to(x)) / scale.to(x)
+        output: torch.Tensor = convert_to_dst_type(result, dst=img, dtype=result.dtype)[0]  # type: ignore[assignment]
+        return output
+
+    def save(self, path: str | Path) -> None:
+        """
+        Write the statistics to ``path``, whole or not at all.
+
+        Raises:
+            RuntimeError: When not fitted.
+        """
+        state = {"mean": self.mean.cpu(), "std": self.std.cpu(), "eps": self.eps}
+        with atomic_path(path) as temporary:
+            torch.save(state, temporary)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """
+        Read what :meth:`save` wrote. A bundle config can name it:
+        ``_target_: monai_shield.transforms.StandardizeFrequency.load``.
+
+        Raises:
+            FileNotFoundError: When there is no such file.
+            ValueError: When the file does not hold the statistics of a standardizer.
+        """
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            return cls(state["mean"], state["std"], state["eps"])
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise ValueError(f"'{path}' does not hold the statistics of a spectrum: {first_line(error)}") from error
+
+    @staticmethod
+    def _fitted(statistic: torch.Tensor | None) -> torch.Tensor:
+        if statistic is None:
+            raise RuntimeError("StandardizeFrequency is not fitted: use fit or load.")
+        return statistic
+
+
+def _as_real(spectrum: NdarrayOrTensor) -> torch.Tensor:
+    x: torch.Tensor = convert_to_tensor(spectrum, track_meta=False)
+    if x.is_complex():
+        raise ValueError(f"expected a real spectrum, got {x.dtype}.")
+    if not bool(x.sum().isfinite()) and not bool(x.isfinite().all()):
+        raise ValueError("expected a finite spectrum, got a NaN or an infinity.")
+    return x if x.is_floating_point() else x.float()
+
+
+def _check_same_shape(x: torch.Tensor, mean: torch.Tensor) -> None:
+    if x.shape != mean.shape:
+        raise ValueError(f"fitted on spectra of shape {tuple(mean.shape)}, got shape {tuple(x.shape)}.")
+
+
+class StandardizeFrequencyd(MapTransform):
+    """
+    Dictionary-based wrapper of :class:`StandardizeFrequency`.
+
+    Args:
+        keys: keys of the spectra.
+        standardizer: a fitted standardizer, or the path of a saved one.
+        allow_missing_keys: do not raise when a key is missing.
+    """
+
+    backend = StandardizeFrequency.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        standardizer: StandardizeFrequency | str | Path,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if not isinstance(standardizer, StandardizeFrequency):
+            standardizer = StandardizeFrequency.load(standardizer)
+        self.standardizer = standardizer
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.standardizer(d[key])
+        return d
+
+
+StandardizeFrequencyD = StandardizeFrequencyDict = StandardizeFrequencyd
