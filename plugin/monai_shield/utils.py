@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,10 +42,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path in the same folder that becomes `path` only once the block is left without an error."""
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays: nibabel and torch read it. Not mkstemp, whose files nobody else may read.
     suffix = "".join(final.suffixes)
-    handle, name = tempfile.mkstemp(prefix=f".{final.name.removesuffix(suffix)}-", suffix=suffix, dir=final.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = final.with_name(f".{final.name.removesuffix(suffix)}-{uuid.uuid4().hex}{suffix}")
     try:
         yield temporary
         os.replace(temporary, final)

@@ -191,6 +191,17 @@ def test_network_and_random_state_are_as_before(name, settings):
 
 
 @every_attack
+def test_a_network_that_draws_leaves_the_random_state_too(name, settings):
+    class Drawing(nn.Module):
+        def forward(self, image):
+            return torch.cat([image - 0.5, 0.01 * torch.randn_like(image)], 1)
+
+    before = torch.get_rng_state()
+    make(name, settings)(Drawing(), make_image((2, 1, 5, 5)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every_attack
 def test_callers_without_gradients(name, settings):
     shape = SHAPES[0]
     network, attack = make_network(shape).eval(), make(name, settings)

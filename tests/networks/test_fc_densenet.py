@@ -17,6 +17,7 @@ import torch.nn as nn
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.networks.utils import convert_to_torchscript
+
 from monai_shield.networks import FCDenseNet, FCDenseNet103
 
 # down, bottleneck, up, growth rate, features of the first convolution

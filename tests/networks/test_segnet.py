@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.networks.utils import convert_to_torchscript
+
 from monai_shield.networks import SegNet
 from monai_shield.networks.segnet import max_unpool
 

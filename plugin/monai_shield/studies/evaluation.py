@@ -143,11 +143,8 @@ class ShieldEvaluation:
     def _clean_cells(self, volume: _Volume) -> dict[str, Cell]:
         cell = self._measure(volume.slices, volume.labels)
         bears = body_share(volume.slices) > self.shield.min_body
-        return {
-            "person": str(volume.item.get("person", volume.item["id"])),
-            "bears": bears,
-            "chosen": volume.chosen,
-        } | cell
+        person = str(volume.item.get("person", volume.item["id"]))
+        return {"clean": {"person": person, "bears": bears, "chosen": volume.chosen} | cell}
 
     def _attacked(self, volume: _Volume, name: str) -> dict[str, Cell]:
         chosen = volume.chosen

@@ -21,7 +21,15 @@ from typing import Any
 
 from monai_shield.utils import atomic_path
 
-__all__ = ["attack_table", "clean_table", "markdown_table", "structure_table", "write_results"]
+__all__ = [
+    "attack_table",
+    "clean_table",
+    "fill_markers",
+    "markdown_table",
+    "short_table",
+    "structure_table",
+    "write_results",
+]
 
 logger = logging.getLogger(__name__)
 Interval = Mapping[str, float]
@@ -68,6 +76,57 @@ _DICE = {
     "rejected_as_zero": "rejected as 0",
     "rejected_deferred": "rejected deferred",
 }
+
+
+def short_table(summary: Mapping[str, Any]) -> str:
+    """The attack table without its intervals, narrow enough for a first screen."""
+    attacks = summary["attacks"]
+    detectors = list(next(iter(attacks.values()))["auc"])
+    header = ["attack", *(f"AUC {name}" for name in detectors), "TPR", "FPR", "Dice clean", "attacked", "reformed"]
+    rows = [
+        [
+            name,
+            *(_plain_number(result["auc"][detector], 1) for detector in detectors),
+            _plain_number(result["rejected_attacked"], 2),
+            _plain_number(result["rejected_clean"], 2),
+            *(_plain_number(result["dice"][way], 2) for way in ("clean", "attacked", "reformed")),
+            _plain_number(result["residual_harm"], 3),
+        ]
+        for name, result in attacks.items()
+    ]
+    return markdown_table([*header, "residual harm"], rows)
+
+
+def _plain_number(interval: Interval, digits: int) -> str:
+    return "–" if interval["value"] is None else f"{interval['value']:.{digits}f}"
+
+
+def fill_markers(page: str | Path, parts: Mapping[str, str]) -> bool:
+    """
+    Put generated text between the markers ``<!-- name -->`` and ``<!-- /name -->`` of a page.
+
+    Args:
+        page: Markdown file.
+        parts: name of a marker to the text between.
+
+    Returns:
+        whether the page changed.
+
+    Raises:
+        ValueError: where a marker is missing.
+    """
+    file = Path(page)
+    before = text = file.read_text()
+    for name, part in parts.items():
+        head, start, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, tail = rest.partition(f"<!-- /{name} -->")
+        if not start or not end:
+            raise ValueError(f"'{file}' has no markers '{name}'.")
+        text = f"{head}{start}{part.rstrip()}\n{end}{tail}"
+    if text != before:
+        with atomic_path(file) as temporary:
+            temporary.write_text(text)
+    return text != before
 
 
 def clean_table(summary: Mapping[str, Any]) -> str:

@@ -154,14 +154,14 @@ def _mirror(half: torch.Tensor, size: Sequence[int], shift: bool) -> torch.Tenso
     rows = math.prod(height)
     half = half.reshape(*half.shape[: -len(size)], rows, center + 1)
     full = half.new_empty(*half.shape[:-1], width)
+    mirrored = _row_index(height, -1, shift, half.device)
     if shift:
-        left, right = full[..., :center], full[..., center:]
-        _gather_rows(half[..., : width - center], _row_index(height, 1, shift, half.device), right)
-        _gather_rows(half[..., 1:].flip(-1), _row_index(height, -1, shift, half.device), left)
+        rows_shifted = _row_index(height, 1, shift, half.device)
+        _gather_rows(half[..., : width - center], rows_shifted, full[..., center:])
+        _gather_rows(half[..., 1:].flip(-1), mirrored, full[..., :center])
     else:
-        left, right = full[..., : center + 1], full[..., center + 1 :]
-        left.copy_(half)
-        _gather_rows(half[..., 1 : width - center].flip(-1), _row_index(height, -1, shift, half.device), right)
+        full[..., : center + 1] = half
+        _gather_rows(half[..., 1 : width - center].flip(-1), mirrored, full[..., center + 1 :])
     return full.reshape(*half.shape[:-2], *size)
 
 

@@ -166,6 +166,8 @@ class StandardizeFrequency(Transform):
         """
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise TypeError(f"it holds a {type(state).__name__}.")
             return cls(state["mean"], state["std"], state["eps"])
         except FileNotFoundError:
             raise

@@ -1,0 +1,217 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Pictures of an attack and of its defense: no global state, each function draws on the figure it is given."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure, FigureBase
+
+from monai_shield.transforms import FrequencyConverter
+
+__all__ = [
+    "SliceScores",
+    "SliceView",
+    "draw_images",
+    "draw_scores",
+    "draw_segmentations",
+    "draw_spectra",
+    "log_spectrum",
+    "one_figure",
+    "png",
+    "structure_colors",
+]
+
+#: Width in inches of every figure; at 100 dots an inch it fills a page and still reads on a phone.
+WIDTH = 10.0
+DPI = 100
+_CLEAN, _ATTACKED = "tab:blue", "tab:red"
+
+
+@dataclass(frozen=True)
+class SliceView:
+    """
+    One slice before and after an attack, seen as a radiologist would: superior up, the patient's left on the right.
+
+    Args:
+        clean: intensities in windows, (H, W); the axes of the file, its first one drawn from left to right.
+        attacked: likewise.
+        before: the target's segmentation of the clean slice, class indices (H, W).
+        after: the target's segmentation of the attacked slice.
+        defended: the target's segmentation of the attacked slice once it was reformed.
+        classes: number of classes, background included.
+        spectrum_size: size to which slices are padded with background before they are transformed, as for the network.
+        rejected: whether the shield rejected the slice; None where it was not scored.
+    """
+
+    clean: np.ndarray
+    attacked: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    defended: np.ndarray
+    classes: int
+    spectrum_size: tuple[int, int]
+    rejected: bool | None = None
+
+
+@dataclass(frozen=True)
+class SliceScores:
+    """
+    The scores of a scan's slices along the body.
+
+    Args:
+        name: of the scan.
+        positions: in mm, (S,).
+        scores: (S,).
+        color: to draw them in.
+    """
+
+    name: str
+    positions: Sequence[float]
+    scores: Sequence[float]
+    color: str
+
+
+def log_spectrum(image: np.ndarray, size: tuple[int, int] | None = None, shift: bool = True) -> np.ndarray:
+    """
+    Logarithm of the magnitude of a slice's spectrum, as the shield's converter computes it.
+
+    Args:
+        image: (H, W).
+        size: pad the slice with zeros to this size; where they are put does not change a magnitude.
+        shift: put the zero frequency in the center.
+
+    Raises:
+        ValueError: where the slice is larger than `size`.
+    """
+    height, width = size or image.shape
+    missing = (height - image.shape[0], width - image.shape[1])
+    if min(missing) < 0:
+        raise ValueError(f"a slice of shape {image.shape} is larger than {(height, width)}.")
+    padded = np.pad(image.astype(np.float32), [(0, missing[0]), (0, missing[1])])
+    return FrequencyConverter("log_magnitude", shift)(torch.from_numpy(padded)[None])[0].numpy()
+
+
+def structure_colors(classes: int) -> ListedColormap:
+    """One color a class, the background transparent; neighbors in the list are the dark and the light of one hue."""
+    maps = (matplotlib.colormaps[name] for name in ("tab20", "tab20b", "tab20c"))
+    colors = [tuple(color) for each in maps for color in each(np.arange(each.N))]
+    chosen = [colors[index % len(colors)] for index in range(classes - 1)]
+    return ListedColormap([(0.0, 0.0, 0.0, 0.0), *chosen], name="structures")
+
+
+def draw_images(figure: FigureBase, view: SliceView) -> None:
+    """The clean slice, the attacked slice, and their difference."""
+    first, second, third = figure.subplots(1, 3)
+    _gray(first, view.clean, "clean image")
+    _gray(second, view.attacked, "attacked image")
+    difference = 100 * (view.attacked - view.clean)
+    largest = float(np.abs(difference).max()) or 1.0
+    shown = _show(third, difference, "perturbation", cmap="RdBu_r", vmin=-largest, vmax=largest)
+    figure.colorbar(shown, ax=third, shrink=0.8, label="% of the intensity window")
+
+
+def draw_segmentations(figure: FigureBase, view: SliceView) -> None:
+    """The target's answer to the clean slice, to the attacked one, and to the attacked one once it was reformed."""
+    colors = structure_colors(view.classes)
+    verdict = {True: " (rejected)", False: " (accepted)", None: ""}[view.rejected]
+    panels = (
+        (view.clean, view.before, "segmentation before"),
+        (view.attacked, view.after, "attacked, undefended"),
+        (view.attacked, view.defended, f"attacked, reformed{verdict}"),
+    )
+    for axes, (image, label, title) in zip(figure.subplots(1, 3), panels):
+        _gray(axes, image, title)
+        axes.imshow(label.T, cmap=colors, vmin=-0.5, vmax=view.classes - 0.5, origin="lower", interpolation="nearest")
+
+
+def draw_spectra(figure: FigureBase, view: SliceView) -> None:
+    """Log spectra as in Figures 2 and 3 of Park et al. 2020 (arXiv 2009.11090): unshifted, shifted, and attacked."""
+    size = view.spectrum_size
+    plain, clean = log_spectrum(view.clean, size, shift=False), log_spectrum(view.clean, size)
+    attacked = log_spectrum(view.attacked, size)
+    low, high = (float(bound) for bound in np.percentile(np.stack([clean, attacked]), [0.5, 100]))
+    panels = ((plain, "clean spectrum, not shifted"), (clean, "clean spectrum"), (attacked, "attacked spectrum"))
+    axes = figure.subplots(1, 3)
+    for each, (spectrum, title) in zip(axes, panels):
+        shown = _show(each, spectrum, title, cmap="magma", vmin=low, vmax=high)
+    figure.colorbar(shown, ax=axes[2], shrink=0.8, label="log magnitude")
+
+
+def draw_scores(
+    figure: FigureBase, scans: Sequence[SliceScores], threshold: float, slab: tuple[float, float] | None = None
+) -> None:
+    """The score of every slice along the body against the threshold; the attacked slab is shaded."""
+    axes = figure.subplots()
+    if slab is not None:
+        axes.axvspan(*slab, color="tab:orange", alpha=0.18, lw=0, label="attacked slab")
+    for scan in scans:
+        axes.plot(scan.positions, scan.scores, color=scan.color, marker=".", ms=4, lw=1, label=scan.name)
+    axes.axhline(threshold, color="black", ls="--", lw=1, label="threshold: rejected above")
+    axes.set_xlabel("position of the coronal slice, mm (posterior – anterior)")
+    axes.set_ylabel("score")
+    axes.set_title("how strange the detector finds each slice", fontsize="medium")
+    axes.margins(x=0.01)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=4, frameon=False, fontsize="small")
+
+
+def png(draw: Callable[..., None], *arguments: Any, height: float = 3.5) -> bytes:
+    """A PNG file of one drawing function's picture, `height` inches high."""
+    figure = Figure((WIDTH, height), dpi=DPI, layout="constrained")
+    draw(figure, *arguments)
+    return _rendered(figure)
+
+
+def one_figure(
+    view: SliceView, scans: Sequence[SliceScores], threshold: float, slab: tuple[float, float] | None, title: str = ""
+) -> bytes:
+    """A PNG file of everything: images, segmentations, spectra and scores, from top to bottom."""
+    figure = Figure((WIDTH, 15.0), dpi=DPI, layout="constrained")
+    figure.suptitle(title)
+    rows = figure.subfigures(4, 1, height_ratios=(3.6, 3.6, 3.4, 3.6), hspace=0.02)
+    draw_images(rows[0], view)
+    draw_segmentations(rows[1], view)
+    draw_spectra(rows[2], view)
+    draw_scores(rows[3], scans, threshold, slab)
+    return _rendered(figure)
+
+
+def scan_scores(name: str, slices: Sequence[dict[str, Any]], attacked: bool) -> SliceScores:
+    """The scored slices of a scan, from their records ("position_mm", "score"), in order of their position."""
+    found = sorted((each["position_mm"], each["score"]) for each in slices if each["score"] is not None)
+    positions, scores = ([pair[i] for pair in found] for i in range(2))
+    return SliceScores(name, positions, scores, _ATTACKED if attacked else _CLEAN)
+
+
+def _rendered(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _gray(axes: Axes, image: np.ndarray, title: str) -> None:
+    _show(axes, image, title, cmap="gray", vmin=0, vmax=1)
+
+
+def _show(axes: Axes, image: np.ndarray, title: str, **settings: Any) -> Any:
+    axes.set_title(title, fontsize="medium")
+    axes.set_axis_off()
+    return axes.imshow(image.T, origin="lower", interpolation="nearest", **settings)

@@ -1,0 +1,115 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""One page that stands alone: pictures inside, no script, nothing loaded from anywhere, and readable on a phone."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+
+__all__ = ["embedded_image", "notice", "page", "paragraphs", "section", "table", "table_of_markdown"]
+
+_STYLE = """
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 60rem; padding: 1rem; color: #1a1a1a; background: #fff;
+       font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0; }
+h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ddd; }
+h3 { font-size: 1rem; margin: 1rem 0 0; }
+p { margin: .4rem 0; }
+.notice { background: #fff6e0; border-left: .3rem solid #e0a000; padding: .6rem .8rem; margin: 1rem 0; }
+figure { margin: 1rem 0; }
+img { display: block; width: 100%; height: auto; }
+figcaption { color: #555; font-size: .9rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #ddd; }
+thead th { border-bottom: 2px solid #999; }
+code { background: #f2f2f2; padding: 0 .2rem; overflow-wrap: anywhere; }
+footer { color: #555; font-size: .85rem; margin-top: 2rem; border-top: 1px solid #ddd; }
+"""
+
+
+def page(title: str, body: Iterable[str], footer: str = "") -> str:
+    """
+    A whole page.
+
+    Args:
+        title: plain text, of the browser's tab and of the heading.
+        body: pieces of HTML, in order.
+        footer: plain text at the bottom.
+    """
+    parts = [
+        "<!doctype html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{_STYLE}</style>",
+        "</head>",
+        "<body>",
+        "<main>",
+        f"<h1>{escape(title)}</h1>",
+        *body,
+        "</main>",
+        f"<footer><p>{escape(footer)}</p></footer>" if footer else "",
+        "</body>",
+        "</html>",
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def section(title: str, *body: str) -> str:
+    """A section with a plain-text heading and pieces of HTML."""
+    return "\n".join(["<section>", f"<h2>{escape(title)}</h2>", *body, "</section>"])
+
+
+def paragraphs(*texts: str) -> str:
+    """Plain texts, a paragraph each."""
+    return "\n".join(f"<p>{escape(text)}</p>" for text in texts)
+
+
+def notice(text: str) -> str:
+    """A plain text that nobody shall overlook."""
+    return f'<p class="notice">{escape(text)}</p>'
+
+
+def embedded_image(png: bytes, description: str, caption: str = "") -> str:
+    """
+    A picture inside the page.
+
+    Args:
+        png: the PNG file.
+        description: what it shows, for those who do not see it.
+        caption: plain text below.
+    """
+    data = base64.b64encode(png).decode("ascii")
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><img src="data:image/png;base64,{data}" alt="{escape(description)}">{below}</figure>'
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of plain texts, the first column of which names the rows; a narrow screen scrolls it sideways."""
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
+    lines = ['<div class="scroll"><table>', f"<thead><tr>{head}</tr></thead>", "<tbody>"]
+    for name, *cells in rows:
+        data = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        lines.append(f'<tr><th scope="row">{escape(name)}</th>{data}</tr>')
+    return "\n".join([*lines, "</tbody>", "</table></div>"])
+
+
+def table_of_markdown(text: str) -> str:
+    """The same of a Markdown table as :func:`monai_shield.studies.tables.markdown_table` writes it."""
+    lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.strip().splitlines()]
+    return table(lines[0], lines[2:])

@@ -1,0 +1,80 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The adaptive attack: stronger than one that does not know the shield, and under its threshold where it can be."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from monai_shield.adaptive import AdaptivePGD, ShieldedNetwork
+from monai_shield.attacks import PGD
+from monai_shield.detectors import Calibration, Detector, Views
+
+
+class Roughness(Detector):
+    """Mean absolute difference of neighbors."""
+
+    def forward(self, views: Views) -> torch.Tensor:
+        return views.image.diff(dim=-1).abs().flatten(1).mean(1)
+
+
+class Blur(nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return nn.functional.avg_pool2d(image, 3, 1, 1)
+
+
+@pytest.fixture
+def shield() -> tuple[nn.Module, Detector, nn.Module, torch.Tensor]:
+    target = nn.Conv2d(1, 2, 1)
+    with torch.no_grad():
+        target.weight.copy_(torch.tensor([-1.0, 1.0])[:, None, None, None])
+        target.bias.copy_(torch.tensor([0.5, -0.5]))  # class 1 where the pixel is above 1/2
+    image = torch.full((2, 1, 12, 12), 0.4)
+    image[..., 3:9, 3:9] = 0.6
+    detector = Roughness()
+    detector.calibration = Calibration.fit(torch.linspace(0.0, 0.06, 40))
+    return target, detector, Blur(), image
+
+
+def test_it_beats_the_attack_that_does_not_know_the_reformer(shield: tuple) -> None:
+    target, detector, reformer, image = shield
+    settings = {"epsilon": 0.15, "max_steps": 20, "bounds": (0.0, 1.0)}
+    shielded = ShieldedNetwork(target, detector, reformer)
+    label = shielded(image).argmax(1, keepdim=True)
+    blind = PGD(random_start=False, **settings)(target, image, label)
+    knowing = AdaptivePGD(detector=detector, reformer=reformer, penalty=0.0, **settings)(target, image, label)
+
+    def wrong(attacked: torch.Tensor) -> float:
+        return float((shielded(attacked).argmax(1, keepdim=True) != label).float().mean())
+
+    assert wrong(knowing.image) >= wrong(blind.image)
+    assert wrong(knowing.image) > 0
+
+
+def test_the_penalty_keeps_the_score_down(shield: tuple) -> None:
+    target, detector, reformer, image = shield
+    settings = {"detector": detector, "reformer": reformer, "epsilon": 0.15, "max_steps": 30, "bounds": (0.0, 1.0)}
+    scores = [
+        float(detector(Views(AdaptivePGD(penalty=penalty, **settings)(target, image).image)).max())
+        for penalty in (0.0, 1000.0)
+    ]
+    assert scores[1] < scores[0]
+    assert scores[1] <= detector.calibrated().threshold
+
+
+def test_parts_are_left_as_they_were(shield: tuple) -> None:
+    target, detector, reformer, image = shield
+    target.train()
+    AdaptivePGD(detector=detector, reformer=reformer, epsilon=0.1, max_steps=2)(target, image)
+    assert target.training
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in target.parameters())

@@ -1,0 +1,102 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The threshold rule against a brute-force search, and what it promises."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monai_shield.detectors import Calibration, threshold_of
+
+scores_strategy = st.lists(st.integers(0, 12).map(float), min_size=19, max_size=80)  # few values: many ties
+rates = st.sampled_from(["0.05", "0.1", "0.29", "0.5"])
+
+
+@given(scores_strategy, rates, st.integers(-1, 13))
+def test_conformal_rejects_exactly_where_the_p_value_says(scores: list[float], rate: str, new: int) -> None:
+    calibration = Calibration.fit(torch.tensor(scores), float(rate))
+    p = Fraction(1 + sum(s >= new for s in scores), len(scores) + 1)  # by definition, exactly
+    assert bool(calibration.rejects(torch.tensor([float(new)]))[0]) == (p <= Fraction(rate))
+    assert float(calibration.p_value(torch.tensor([float(new)]))[0]) == pytest.approx(float(p))
+
+
+@given(scores_strategy, rates)
+def test_empirical_is_the_lowest_threshold_that_keeps_the_rate(scores: list[float], rate: str) -> None:
+    threshold = threshold_of(torch.tensor(scores), float(rate), "empirical")
+
+    def keeps(candidate: float) -> bool:
+        return Fraction(sum(s > candidate for s in scores), len(scores)) <= Fraction(rate)
+
+    assert keeps(threshold)
+    assert threshold == min(candidate for candidate in scores if keeps(candidate))
+
+
+def test_conformal_keeps_its_promise_on_average() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rejected = [
+        Calibration.fit(torch.rand(39, generator=generator), 0.05).rejects(torch.rand(200, generator=generator)).float()
+        for _ in range(400)
+    ]
+    # E[rate] = floor(0.05 * 40) / 40 = 0.05 exactly; its deviation over 400 calibrations is about 0.002
+    assert torch.cat(rejected).mean() == pytest.approx(0.05, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("n", "t_fp", "enough"), [(18, 0.05, False), (19, 0.05, True), (8, 0.1, False), (9, 0.1, True)]
+)
+def test_conformal_refuses_too_few(n: int, t_fp: float, enough: bool) -> None:
+    if enough:
+        assert threshold_of(torch.arange(float(n)), t_fp) == n - 1
+    else:
+        with pytest.raises(ValueError, match="at least"):
+            threshold_of(torch.arange(float(n)), t_fp)
+
+
+@pytest.mark.parametrize(
+    ("scores", "t_fp", "rule"),
+    [
+        ([], 0.05, "conformal"),
+        ([0.0] * 20 + [float("nan")], 0.05, "conformal"),
+        ([0.0] * 20, 0.0, "conformal"),
+        ([0.0] * 20, 1.0, "empirical"),
+        ([0.0] * 20, 0.05, "guess"),
+    ],
+)
+def test_bad_calibrations_are_refused(scores: list[float], t_fp: float, rule: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        threshold_of(torch.tensor(scores), t_fp, rule)  # type: ignore[arg-type]
+
+
+def test_exact_arithmetic_at_a_rate_that_floats_get_wrong() -> None:
+    # 0.29 * 100 = 28.999999999999996 in floating point: its floor is one too small
+    assert threshold_of(torch.arange(99.0), 0.29) == 99 - 29
+
+
+def test_what_is_not_finite_is_rejected() -> None:
+    calibration = Calibration.fit(torch.arange(20.0))
+    assert calibration.rejects(torch.tensor([torch.nan, torch.inf, 0.0])).tolist() == [True, True, False]
+
+
+def test_volume_limit_is_the_largest_clean_share() -> None:
+    scores = torch.cat([torch.arange(20.0), torch.arange(20.0) + 0.5])
+    volumes = ["a"] * 20 + ["b"] * 20
+    calibration = Calibration.fit(scores, 0.1, volumes=volumes)
+    shares = [(scores[i : i + 20] > calibration.threshold).double().mean().item() for i in (0, 20)]
+    assert calibration.volume_limit == max(shares)
+    assert calibration.num_volumes == 2
+    assert calibration.rejects_volume(max(shares)) is False
+    assert calibration.rejects_volume(max(shares) + 1e-9) is True
+    assert Calibration.fit(scores, 0.1).rejects_volume(1.0) is None

@@ -1,0 +1,227 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What holds for every detector, in 2D and 3D, and the closed forms of each."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from monai_shield.detectors import (
+    DETECTORS,
+    Calibration,
+    CombinedDetector,
+    Detector,
+    HighFrequencyEnergy,
+    PredictionConsistency,
+    ReconstructionBatch,
+    ReconstructionDetector,
+    UncalibratedError,
+    Views,
+    ZeroShare,
+    jensen_shannon,
+)
+
+SIZES = [(8, 12), (6, 8, 10)]
+
+
+def images(size: tuple[int, ...], batch: int = 3, seed: int = 0) -> torch.Tensor:
+    return torch.rand(batch, 1, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def conv(size: tuple[int, ...], out: int) -> nn.Module:
+    kind = nn.Conv2d if len(size) == 2 else nn.Conv3d
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return kind(1, out, 3, padding=1)
+
+
+def make(kind: type[Detector], size: tuple[int, ...]) -> Detector:
+    if kind is ReconstructionDetector:
+        return ReconstructionDetector(conv(size, 1), spatial_size=size).fit(images(size, 6, seed=1))
+    if kind is CombinedDetector:
+        combined = CombinedDetector({"zeros": ZeroShare(), "energy": HighFrequencyEnergy()})
+        return combined.fit({"zeros": torch.rand(9) + 0.1, "energy": torch.rand(9) + 0.1})
+    return kind()
+
+
+def views(image: torch.Tensor) -> Views:
+    size = tuple(image.shape[2:])
+    return Views(image, conv(size, 4), lambda x: 0.9 * x)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["2D", "3D"])
+@pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: kind.__name__)
+class TestEveryDetector:
+    def test_one_finite_score_an_image_whatever_the_batch(self, kind: type[Detector], size: tuple[int, ...]) -> None:
+        detector, batch = make(kind, size), images(size)
+        score = detector(views(batch))
+        assert score.shape == (3,)
+        assert bool(torch.isfinite(score).all())
+        alone = torch.cat([detector(views(batch[i : i + 1])) for i in range(3)])
+        torch.testing.assert_close(score, alone)
+
+    def test_has_a_source(self, kind: type[Detector], size: tuple[int, ...]) -> None:
+        assert kind.info["title"]
+        assert kind.info["source"]
+
+    def test_calibration_travels_with_the_weights(self, kind: type[Detector], size: tuple[int, ...], tmp_path) -> None:
+        detector = make(kind, size)
+        with pytest.raises(UncalibratedError, match="calibration"):
+            detector.calibrated()
+        detector.calibration = Calibration.fit(torch.arange(40.0), volumes=["a", "b"] * 20, source="here")
+        torch.save(detector.state_dict(), tmp_path / "detector.pt")
+        again = make(kind, size)
+        again.load_state_dict(torch.load(tmp_path / "detector.pt", weights_only=True))
+        assert again.calibrated().threshold == detector.calibration.threshold
+        assert again.calibrated().volume_limit == detector.calibration.volume_limit
+        torch.testing.assert_close(again(views(images(size))), detector(views(images(size))))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, math.inf])
+def test_reconstruction_error_is_the_p_norm(p: float) -> None:
+    image = images((5, 7))
+    detector = ReconstructionDetector(nn.Identity(), "space", p=p)
+    assert torch.equal(detector(Views(image)), torch.zeros(3))
+    half = ReconstructionDetector(nn.Hardtanh(-0.0, 0.5), "space", p=p)  # reconstructs min(x, 1/2)
+    residual = (image - 0.5).clamp_min(0).flatten(1)
+    by_hand = residual.amax(1) if p == math.inf else residual.pow(p).sum(1).pow(1 / p)
+    torch.testing.assert_close(half(Views(image)), by_hand)
+
+
+def test_without_a_network_the_shift_changes_nothing() -> None:
+    """The shift permutes: a score that sees no neighborhood cannot tell."""
+    zero = nn.Threshold(math.inf, 0.0)  # reconstructs nothing
+    train, image = images((8, 8), 9, seed=2), images((8, 8))
+    scores = [
+        ReconstructionDetector(zero, domain, spatial_size=(8, 8)).fit(train)(Views(image))  # type: ignore[arg-type]
+        for domain in ("frequency", "shifted_frequency")
+    ]
+    torch.testing.assert_close(*scores)
+
+
+def test_standardization_gives_each_frequency_mean_0_and_deviation_1() -> None:
+    train = images((6, 9), 50)
+    detector = ReconstructionDetector(nn.Identity(), spatial_size=(6, 9)).fit(train)
+    seen = detector.represent(Views(train))
+    torch.testing.assert_close(seen.mean(0), torch.zeros(1, 6, 9), atol=1e-4, rtol=0)
+    torch.testing.assert_close(seen.std(0, correction=0), torch.ones(1, 6, 9), atol=1e-3, rtol=0)
+
+
+def test_a_detector_never_fitted_scores_nan_which_is_rejected() -> None:
+    score = ReconstructionDetector(nn.Identity(), spatial_size=(8, 8))(Views(images((8, 8))))
+    assert bool(torch.isnan(score).all())
+    assert bool(Calibration.fit(torch.arange(20.0)).rejects(score).all())
+
+
+def test_another_size_is_refused_by_name() -> None:
+    detector = ReconstructionDetector(nn.Identity(), spatial_size=(8, 8)).fit(images((8, 8)))
+    with pytest.raises(ValueError, match=r"\(1, 9, 8\).*\(1, 8, 8\)"):
+        detector(Views(images((9, 8))))
+
+
+@pytest.mark.parametrize("settings", [{"domain": "wavelet"}, {"part": "phase"}, {"p": 0.5}, {}])
+def test_bad_settings_are_refused(settings: dict) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        ReconstructionDetector(nn.Identity(), **settings)
+
+
+def test_training_batch_is_the_view_twice() -> None:
+    detector = ReconstructionDetector(nn.Identity(), spatial_size=(8, 8)).fit(images((8, 8)))
+    given, wanted = ReconstructionBatch(detector)({"image": images((8, 8))}, "cpu")
+    assert torch.equal(given, wanted)
+    assert torch.equal(given, detector.represent(Views(images((8, 8)))))
+
+
+def test_jensen_shannon_closed_forms() -> None:
+    sure = torch.tensor([[40.0, 0.0]])[:, :, None, None]
+    even = torch.zeros(1, 2, 1, 1)
+    assert float(jensen_shannon(sure, sure)) == 0
+    assert float(jensen_shannon(sure, -sure)) == pytest.approx(math.log(2), abs=1e-6)
+    # JS((1, 0), (1/2, 1/2)) = log 2 - 3/4 log(4/3) ... by the definition with m = (3/4, 1/4)
+    by_hand = 0.5 * math.log(4 / 3) + 0.5 * (0.5 * math.log(2 / 3) + 0.5 * math.log(2))
+    assert float(jensen_shannon(sure, even)) == pytest.approx(by_hand, abs=1e-6)
+    assert float(jensen_shannon(even, sure)) == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_one_sigmoid_channel_is_a_softmax_over_two() -> None:
+    first, second = torch.randn(2, 1, 4, 4), torch.randn(2, 1, 4, 4)
+    pair = [torch.cat([z, torch.zeros_like(z)], 1) for z in (first, second)]
+    torch.testing.assert_close(jensen_shannon(first, second, sigmoid=True), jensen_shannon(*pair))
+
+
+def test_consistency_counts_the_body_alone() -> None:
+    image = torch.zeros(1, 1, 4, 4)
+    image[..., :2, :] = 1
+    flat = Views(image, lambda x: torch.cat([40 * x, 0 * x], 1), lambda x: -x)  # the prediction flips in the body
+    body, everywhere = PredictionConsistency()(flat), PredictionConsistency(body_only=False)(flat)
+    assert float(body) == pytest.approx(math.log(2), abs=1e-6)
+    assert float(everywhere) == pytest.approx(math.log(2) / 2, abs=1e-6)
+
+
+def test_the_target_runs_twice_and_no_more() -> None:
+    calls: list[str] = []
+
+    def target(x: torch.Tensor) -> torch.Tensor:
+        calls.append("target")
+        return torch.cat([x, -x], 1)
+
+    def reformer(x: torch.Tensor) -> torch.Tensor:
+        calls.append("reformer")
+        return x
+
+    shared = Views(images((8, 8)), target, reformer)
+    PredictionConsistency()(shared)
+    assert shared.reformed_prediction is shared.reformed_prediction
+    assert sorted(calls) == ["reformer", "target", "target"]
+
+
+@pytest.mark.parametrize("rule", ["max", "mean"])
+def test_combination_by_hand(rule: str) -> None:
+    parts = {"zeros": ZeroShare(), "energy": HighFrequencyEnergy()}
+    combined = CombinedDetector(parts, rule)  # type: ignore[arg-type]
+    train = {"zeros": torch.tensor([0.1, 0.2, 0.4]), "energy": torch.tensor([1.0, 3.0, 9.0])}
+    combined.fit(train)
+    z = torch.stack([(train[name].log() - train[name].log().mean()) / train[name].log().std() for name in parts])
+    torch.testing.assert_close(combined.combine(train), z.amax(0) if rule == "max" else z.mean(0))
+
+
+def test_combination_refuses_what_it_cannot_fit() -> None:
+    combined = CombinedDetector({"zeros": ZeroShare()})
+    assert bool(torch.isnan(combined(Views(images((8, 8))))).all())  # never fitted
+    with pytest.raises(ValueError, match="zeros"):
+        combined.fit({})
+    with pytest.raises(ValueError, match="constant"):
+        combined.fit({"zeros": torch.ones(5)})
+    with pytest.raises(ValueError, match="at least one"):
+        CombinedDetector({})
+
+
+def test_energy_of_a_wave_is_all_on_one_side() -> None:
+    x = torch.arange(32)
+    slow = torch.cos(2 * torch.pi * 2 * x / 32).expand(1, 1, 32, 32)
+    fast = torch.cos(2 * torch.pi * 14 * x / 32).expand(1, 1, 32, 32)  # 0.4375 cycles per pixel
+    assert float(HighFrequencyEnergy()(Views(slow))) == pytest.approx(0, abs=1e-6)
+    assert float(HighFrequencyEnergy()(Views(fast))) == pytest.approx(1, abs=1e-6)
+
+
+def test_zero_share_counts() -> None:
+    image = torch.zeros(1, 1, 4, 5)
+    image[0, 0, 0, :] = 1
+    assert float(ZeroShare()(Views(image))) == pytest.approx(5 / 20)
+
+
+def test_views_without_a_target_say_so() -> None:
+    with pytest.raises(ValueError, match="no target"):
+        _ = Views(images((4, 4))).prediction

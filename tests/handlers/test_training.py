@@ -1,0 +1,81 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A training that is killed goes on, and ends as if it never was."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import LrScheduleHandler, MeanSquaredError, ValidationHandler, from_engine
+from torch import nn
+
+from monai_shield.handlers import LearningCurve, ResumableCheckpoint, TrainingProgress
+
+
+def train(folder: Path, epochs: int) -> nn.Module:
+    generator = torch.Generator().manual_seed(0)
+    data = [{"image": x, "label": 2 * x} for x in torch.rand(6, 1, 4, 4, generator=generator)]
+    loader = DataLoader(Dataset(data), batch_size=2)
+    network = nn.Conv2d(1, 1, 1)
+    nn.init.constant_(network.weight, 0.1)
+    nn.init.constant_(network.bias, 0.0)
+    optimizer = torch.optim.Adam(network.parameters(), 0.05)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    validator = SupervisedEvaluator(
+        torch.device("cpu"),
+        loader,
+        network,
+        key_val_metric={"mse": MeanSquaredError(output_transform=from_engine(["pred", "label"]))},
+    )
+    state = {"network": network, "optimizer": optimizer, "scheduler": scheduler}
+    trainer = SupervisedTrainer(
+        torch.device("cpu"),
+        epochs,
+        loader,
+        network,
+        optimizer,
+        nn.MSELoss(),
+        train_handlers=[
+            LrScheduleHandler(scheduler, print_lr=False),
+            ValidationHandler(1, validator),
+            LearningCurve(str(folder / "curve.csv"), validator),
+            TrainingProgress(epochs),
+            ResumableCheckpoint(str(folder / "checkpoint.pt"), state),
+        ],
+    )
+    trainer.run()
+    return network
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "curve.csv").open(newline="") as file:
+        return [{key: row[key] for key in ("epoch", "train_loss", "mse")} for row in csv.DictReader(file)]
+
+
+def test_stopped_and_started_again_equals_one_go(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    once = train(whole, 5)
+    train(parts, 2)
+    twice = train(parts, 5)
+    torch.testing.assert_close(once.state_dict(), twice.state_dict())
+    assert rows(whole) == rows(parts)
+    assert [row["epoch"] for row in rows(whole)] == ["1", "2", "3", "4", "5"]
+    assert float(rows(whole)[-1]["train_loss"]) < float(rows(whole)[0]["train_loss"])
+
+
+def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
+    first = train(tmp_path, 2)
+    second = train(tmp_path, 2)
+    torch.testing.assert_close(first.state_dict(), second.state_dict())
