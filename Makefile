@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help demo test lint types unit bench clean
+.PHONY: help demo test lint types unit bench docs clean
 
 help: ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ bench: $(VENV)/installed ## the tables of benchmarks/
 	$(BIN)/python benchmarks/converter.py
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/training.py
+
+docs: $(VENV)/installed ## fill the generated parts of the pages
+	$(BIN)/python docs/build.py
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) demo runs build

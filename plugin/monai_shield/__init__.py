@@ -21,7 +21,9 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_ROOMS = (
+#: The rooms, each of which imports only from those before it.
+ROOMS = (
+    "utils",
     "transforms",
     "networks",
     "losses",
@@ -36,15 +38,14 @@ _ROOMS = (
     "studies",
     "report",
     "bundle",
-    "utils",
 )
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in _ROOMS:
+    if name in ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ROOMS])
+    return sorted([*globals(), *ROOMS])

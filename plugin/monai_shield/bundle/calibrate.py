@@ -57,7 +57,14 @@ class ShieldCalibrator:
 
     @torch.no_grad()
     def scores(self, dataset: SliceDataset) -> dict[str, torch.Tensor]:
-        """The scores of every slice, (n,), by detector; those of a combined detector one by one."""
+        """
+        The scores of every slice, (n,), by detector; those of a combined detector one by one.
+
+        Raises:
+            ValueError: where there is no slice.
+        """
+        if len(dataset) == 0:
+            raise ValueError("no slice to score: none of the volumes bears enough body.")
         found: dict[str, list[torch.Tensor]] = {}
         loader: DataLoader[Any] = DataLoader(dataset, self.batch_size)
         for batch in tqdm(loader, desc="scoring clean slices", unit="batch"):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,9 @@ class FileRunner:
         datalist: one dictionary a file, the file under "image".
         preprocessing: from file to network.
         output_dir: folder of the JSON files.
+
+    Raises:
+        ValueError: where two files have the same name: one result would overwrite the other.
     """
 
     def __init__(
@@ -74,6 +78,10 @@ class FileRunner:
     ) -> None:
         self.evaluator = evaluator
         self.datalist = list(datalist)
+        count = Counter(_stem(entry["image"]) for entry in self.datalist)
+        twice = [name for name, times in count.items() if times > 1]
+        if twice:
+            raise ValueError(f"several files are named {', '.join(twice)}: their results would overwrite one another.")
         self.preprocessing = preprocessing
         self.output_dir = Path(output_dir)
         self.summary: list[dict[str, Any]] = []

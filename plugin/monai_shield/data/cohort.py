@@ -61,9 +61,11 @@ _NOISE_KERNEL = (0.2, 0.6, 0.2)  # * along each axis: scanners' software interpo
 
 _README = """\
 These people do not exist. monai_shield.data.embedded_cohort made them from one brain, the MNI152 template (ICBM 2009a,
-nonlinear, symmetric; see nilearn's documentation for its license), by random deformation, contrast, bias field and
-noise. They serve to try software out. They have one anatomy among them, no disease and no atrophy: a number measured
-on them says nothing of patients.
+nonlinear, symmetric), by random deformation, contrast, bias field and noise. They serve to try software out. They have
+one anatomy among them, no disease and no atrophy: a number measured on them says nothing of patients.
+
+The template comes with nilearn, which states no license for it; its makers' terms are with the template, at
+https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009
 
 volumes/<id>_SS.nii.gz   skull-stripped T1-weighted image, 1 mm, background 0
 volumes/<id>_glm.nii.gz  1 cerebrospinal fluid, 2 gray matter, 3 white matter, background 0
@@ -158,10 +160,10 @@ def cohort_person(number: int, seed: int = 0) -> dict[str, Any]:
 
     - noise, as the robust deviation of the Laplacian over the square root of 42: 0.0078 to 0.0111 and 0.0081 to 0.0096
       in the inside of white matter, 0.016 to 0.020 and 0.017 to 0.019 in the inside of the brain; its correlation
-      between neighbors in white matter: 0.52 to 0.66 and 0.55 to 0.60;
+      between neighbors in white matter: 0.52 to 0.66 and 0.55 to 0.60 (person 0);
     - median intensity: cortex 0.52 to 0.55, white matter 0.87 to 0.89, ventricles 0.13 to 0.26 (four of the scans);
       gray matter 0.52 to 0.55, white matter 0.92 to 0.93, cerebrospinal fluid 0.24 to 0.28;
-    - size of the brain: 1.3 to 1.6 and 1.5 to 1.6 liters;
+    - size of the brain: 1.2 to 1.6 and 1.5 to 1.6 liters;
     - radial power spectrum of the coronal slices: 0.8 to 1.3 times the real mean below 0.4 cycles/mm, where single
       real scans differ from that mean by 4 to 9 %.
 
@@ -188,7 +190,8 @@ def cohort_person(number: int, seed: int = 0) -> dict[str, Any]:
     body = brain > 0.5
     tissues = _tissues(gray[body], white[body])
     intensities = torch.tensor([random.uniform(*bounds) for bounds in _INTENSITIES], dtype=torch.float32)
-    bias = RandBiasField(prob=1.0, coeff_range=(-_BIAS, _BIAS)).set_random_state(state=random)
+    bias = RandBiasField(prob=1.0, coeff_range=(-_BIAS, _BIAS))
+    bias.set_random_state(state=random)
     field = _full_size(torch.as_tensor(bias(torch.ones(1, *(n // 8 + 1 for n in _SHAPE)))).float())[0, body]
     clean = ((intensities[:, None] * tissues).sum(dim=0) + beyond[body]) * field
     scan = _noisy(random, clean.clamp(min=0), body, random.uniform(*_NOISE))
@@ -197,8 +200,10 @@ def cohort_person(number: int, seed: int = 0) -> dict[str, Any]:
     image[body] = scan.round().clamp(min=1).to(torch.int16)
     label = torch.zeros(_SHAPE, dtype=torch.uint8)
     label[body] = tissues.argmax(dim=0).to(torch.uint8) + 1
-    affine = np.diag([-1.0, 1.0, 1.0, 1.0])
-    affine[:3, 3] = np.array(center) - affine[:3, :3] @ ((np.array(_SHAPE) - 1) / 2)
+    direction = np.diag([-1.0, 1.0, 1.0])
+    affine = torch.eye(4, dtype=torch.float64)
+    affine[:3, :3] = torch.from_numpy(direction)
+    affine[:3, 3] = torch.from_numpy(np.array(center) - direction @ ((np.array(_SHAPE) - 1) / 2))
     return {key: MetaTensor(value.flip(0)[None], affine=affine) for key, value in (("image", image), ("label", label))}
 
 

@@ -12,7 +12,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from monai_shield.data.slices import body_share
-from monai_shield.detectors import Calibration, Detector, Views
+from monai_shield.detectors import Calibration, Detector, UncalibratedError, Views
 
 __all__ = ["ImageDecision", "RejectedImageError", "ShieldInferer", "VolumeDecision"]
 
@@ -81,7 +82,8 @@ class ShieldInferer(Inferer):
     Shield a network at inference: score each image, reform it, and let the unchanged target segment the reformed one.
 
     It returns logits like any inferer. For each image of the batch ``meta["shield"]`` of the returned MetaTensor holds
-    the decision as a dictionary (see :class:`ImageDecision`, :class:`VolumeDecision`);
+    the decision (see :class:`ImageDecision`, :class:`VolumeDecision`) in JSON, since MONAI's decollation takes apart
+    every container but leaves strings whole; :func:`~monai_shield.transforms.shield_decision` reads it, and
     :class:`~monai_shield.transforms.ApplyShieldd` acts on it. Nothing is emptied here.
 
     Args:
@@ -89,11 +91,13 @@ class ShieldInferer(Inferer):
         reformer: image to image; None for a shield that only detects.
         slice_axis: for a 2D target and a 3D input: the spatial axis to slice along; None where both agree.
         batch_size: number of slices that go through the networks at once.
-        min_body: an image with no larger share of body is segmented but not scored.
+        min_body: what has no larger share of body is not scored. A slice of a volume is segmented all the same; an
+            image of its own is rejected.
         on_reject: "raise" to stop at a rejected image; "flag" to go on and say so in the meta data.
 
     Raises:
-        UncalibratedError: on construction, where the detector is not calibrated.
+        UncalibratedError: on construction, where the detector is not calibrated, or, with a `slice_axis`, was
+            calibrated without volumes.
     """
 
     def __init__(
@@ -110,7 +114,10 @@ class ShieldInferer(Inferer):
             raise ValueError(f"unknown on_reject '{on_reject}': choose 'flag' or 'raise'.")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-        detector.calibrated()
+        if detector.calibrated().volume_limit is None and slice_axis is not None:
+            raise UncalibratedError(
+                f"{type(detector).__name__} was calibrated without volumes: it cannot decide on one."
+            )
         self.detector = detector.eval()
         self.reformer = None if reformer is None else reformer.eval()
         self.slice_axis = slice_axis
@@ -143,13 +150,7 @@ class ShieldInferer(Inferer):
         for decision in decisions:
             if decision.rejected and self.on_reject == "raise":
                 raise RejectedImageError(f"the shield rejected the image: {decision.reason}")
-        meta = dict(inputs.meta) if isinstance(inputs, MetaTensor) else {}
-        out = MetaTensor(logits, meta=meta)
-        if isinstance(inputs, MetaTensor):
-            out.applied_operations = inputs.applied_operations
-            out.is_batch = inputs.is_batch
-        out.meta["shield"] = [asdict(decision) for decision in decisions]
-        return out
+        return _with_decisions(logits, inputs, decisions)
 
     def views(self, image: torch.Tensor, target: Network) -> Views:
         """The views of a batch that fits the networks, as detector and answer share them."""
@@ -157,20 +158,8 @@ class ShieldInferer(Inferer):
 
     def _whole_images(self, image: torch.Tensor, target: Network) -> tuple[torch.Tensor, list[ImageDecision]]:
         logits, scores = zip(*self._batches(image, target))
-        score = torch.cat(scores)
-        calibration = self.detector.calibrated()
-        p_values, rejected = calibration.p_value(score), calibration.rejects(score)
-        decisions = [
-            ImageDecision(
-                score=_finite(score[i]),
-                threshold=calibration.threshold,
-                p_value=float(p_values[i]),
-                rejected=bool(rejected[i]),
-                reason="its score is above the threshold" if rejected[i] else "",
-            )
-            for i in range(len(image))
-        ]
-        return torch.cat(logits), decisions
+        bears = body_share(image).cpu() > self.min_body
+        return torch.cat(logits), decide_images(torch.cat(scores), bears, self.detector.calibrated())
 
     def _sliced_volumes(self, image: torch.Tensor, target: Network) -> tuple[torch.Tensor, list[VolumeDecision]]:
         axis = (self.slice_axis or 0) + 1  # of a (C, H, W, D) volume
@@ -222,6 +211,38 @@ def check_images(inputs: torch.Tensor) -> None:
         raise ValueError("the image is empty: every voxel has the same value.")
 
 
+def decide_images(score: torch.Tensor, bears: torch.Tensor, calibration: Calibration) -> list[ImageDecision]:
+    """
+    Decide on images from their scores.
+
+    Args:
+        score: of every image, (B,).
+        bears: whether an image bears enough body for its score to count, (B,).
+        calibration: of the detector that scored them.
+
+    Returns:
+        one decision an image. One that cannot be scored is rejected: the shield knows nothing of it.
+    """
+    decisions = []
+    for s, p, beyond, counts in zip(score, calibration.p_value(score), calibration.rejects(score), bears):
+        if not counts:
+            reason = "it bears too little body to be scored"
+        elif _finite(s) is None:
+            reason = "its score is not a number"
+        else:
+            reason = "its score is above the threshold" if beyond else ""
+        decisions.append(
+            ImageDecision(
+                score=_finite(s) if counts else None,
+                threshold=calibration.threshold,
+                p_value=float(p) if counts else None,
+                rejected=bool(reason),
+                reason=reason,
+            )
+        )
+    return decisions
+
+
 def decide_volume(score: torch.Tensor, bears: torch.Tensor, calibration: Calibration, axis: int) -> VolumeDecision:
     """
     Decide on a volume from the scores of its slices.
@@ -234,15 +255,19 @@ def decide_volume(score: torch.Tensor, bears: torch.Tensor, calibration: Calibra
 
     Returns:
         the decision. A volume none of whose slices can be scored is rejected: the shield knows nothing of it.
+
+    Raises:
+        UncalibratedError: where the calibration knows no volumes.
     """
+    if calibration.volume_limit is None:
+        raise UncalibratedError("the detector was calibrated without volumes: it cannot decide on one.")
     rejected = calibration.rejects(score) & bears
     p_values = calibration.p_value(score)
     scored = int(bears.sum())
     share = float(rejected.sum() / scored) if scored else None
-    beyond = calibration.rejects_volume(share) if share is not None else True
     if share is None:
         reason = "no slice bears enough body to be scored"
-    elif beyond:
+    elif calibration.rejects_volume(share):
         reason = (
             f"{int(rejected.sum())} of {scored} slices are rejected, more than the largest share of a clean "
             f"validation volume ({calibration.volume_limit:.3f})"
@@ -251,9 +276,9 @@ def decide_volume(score: torch.Tensor, bears: torch.Tensor, calibration: Calibra
         reason = ""
     return VolumeDecision(
         score=share,
-        threshold=float("inf") if calibration.volume_limit is None else calibration.volume_limit,
+        threshold=calibration.volume_limit,
         p_value=None,
-        rejected=bool(beyond),
+        rejected=bool(reason),
         reason=reason,
         scored=scored,
         slice_scores=[_finite(s) if b else None for s, b in zip(score, bears)],
@@ -262,6 +287,19 @@ def decide_volume(score: torch.Tensor, bears: torch.Tensor, calibration: Calibra
         slice_axis=axis,
         slice_threshold=calibration.threshold,
     )
+
+
+def _with_decisions(logits: torch.Tensor, inputs: torch.Tensor, decisions: Sequence[ImageDecision]) -> MetaTensor:
+    """The logits with the meta data of the images and the decisions; a batch in MONAI's sense even of plain images."""
+    if isinstance(inputs, MetaTensor):
+        out = MetaTensor(logits, meta=dict(inputs.meta), applied_operations=inputs.applied_operations)
+        out.is_batch = inputs.is_batch
+    else:
+        affine = torch.eye(inputs.ndim - 1, dtype=torch.float64).repeat(len(inputs), 1, 1)
+        out = MetaTensor(logits, meta={"affine": affine}, applied_operations=[[] for _ in inputs])
+        out.is_batch = True
+    out.meta["shield"] = [json.dumps(asdict(decision), allow_nan=False) for decision in decisions]
+    return out
 
 
 def _finite(score: torch.Tensor) -> float | None:

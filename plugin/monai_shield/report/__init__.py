@@ -8,3 +8,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+"""Figures, tables and pages that a person reads."""
+
+from .demo import Demo, DemoError, closing_words
+from .demo_page import render_demo
+from .study_page import render_study
+
+__all__ = ["Demo", "DemoError", "closing_words", "render_demo", "render_study"]

@@ -14,27 +14,26 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shlex
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
+from monai.data import MetaTensor
 
 from monai_shield.attacks import DAG
-from monai_shield.data import embedded_cohort, volume_datalist
+from monai_shield.data import embedded_cohort, slices_of, volume_datalist
 from monai_shield.studies.run import provenance
-from monai_shield.utils import atomic_path, first_line, verify_sum
+from monai_shield.utils import atomic_path, verify_sum
 
-from .demo_attack import BareTarget, attack_slab, middle_slab, write_label
+from .demo_attack import BareTarget, attack_slab, middle_slab, read_voxels, write_label
 from .demo_page import FIGURE, PAGE, RESULT, render_demo
 from .demo_result import calibration_record, dice_records, scan_record
 from .words import ILLUSTRATION, findings
@@ -44,6 +43,16 @@ __all__ = ["Demo", "DemoError", "closing_words"]
 logger = logging.getLogger(__name__)
 
 _WEIGHTS = ("model.pt", "shield/detector.pt", "shield/reformer.pt")
+_SCANS = ("clean", "attacked")
+#: Name of a file to where it lies in the demo's folder.
+_FILES = {
+    "clean": "clean.nii.gz",
+    "attacked": "attacked.nii.gz",
+    "clean, undefended": "undefended/clean_seg.nii.gz",
+    "attacked, undefended": "undefended/attacked_seg.nii.gz",
+    "clean, reformed": "defended/clean_seg.nii.gz",
+    "attacked, reformed": "defended/attacked_seg.nii.gz",
+}
 _STEPS = 6
 
 
@@ -67,11 +76,11 @@ class Demo:
         every_nth_slice: of each of them.
         slices: slices to attack, in the middle of the brain.
         seed: of the people.
-        attack: how to attack; DAG as Park et al. used it by default.
+        attack: how to attack; by default DAG as Park et al. used it.
 
     Raises:
         ValueError: for no persons or no slices.
-        DemoError: where bundle or weights are missing or altered.
+        DemoError: where the bundle or its weights are missing, or weights were altered.
     """
 
     def __init__(
@@ -95,6 +104,8 @@ class Demo:
         self.slices = slices
         self.seed = seed
         self.attack = attack or DAG.park("background")
+        self.files = {name: self.output / file for name, file in _FILES.items()}
+        self.detector_weights = self.output / "calibration" / "shield" / "detector.pt"
         self.seconds: dict[str, float] = {}
         self.commands: list[str] = []
         self._check()
@@ -102,36 +113,182 @@ class Demo:
     def run(self) -> dict[str, Any]:
         """The story, from beginning to end; returns the content of ``result.json``."""
         self._clear()
-        with self._step("people", f"making {self.persons + 1} people of the MNI152 template"):
+        with self._step("people", f"making {self.persons + 1} people out of the MNI152 template"):
             person = self._make_people()
         with self._step("calibration", f"calibrating the shield on {self.persons} clean people, as a site would"):
             self._calibrate()
         with self._step("attack", f"attacking {self.slices} slices: {self.attack.info.name}, {self.attack.target}"):
             target = BareTarget.open(self.configs / "inference.json", self.models_dir)
-            clean = target.load(self._file("clean"))
-            slab = middle_slab(target.slices(clean), self.slices)
-            attack = attack_slab(target, clean, self.attack, slab, self._file("clean"), self._file("attacked"))
+            images = {"clean": target.load(self.files["clean"])}
+            slab = middle_slab(target.slices(images["clean"]), self.slices)
+            attack = attack_slab(
+                target, images["clean"], self.attack, slab, self.files["clean"], self.files["attacked"]
+            )
         with self._step("undefended", "segmenting both scans without the shield"):
-            attacked = target.load(self._file("attacked"))
-            for name, image in (("clean", clean), ("attacked", attacked)):
-                label = target.segment(image, f"{name} scan")
-                write_label(label, self._file(name), self._file(f"{name}, undefended"))
+            images["attacked"] = target.load(self.files["attacked"])
+            for name in _SCANS:
+                label = target.segment(images[name], f"{name} scan")
+                write_label(label, self.files[name], self.files[f"{name}, undefended"])
         with self._step("defended", "segmenting both scans behind the shield"):
             self._defend()
-        with self._step("report", "writing numbers, pictures and page"):
-            result = self._result(target, {"clean": clean, "attacked": attacked}, slab, attack, person)
-            self._write(result)
+        with self._step("report", "putting numbers, pictures and page together"):
+            result = self._measure(target, images, slab)
+            result |= {"person": person, "attack": attack, "commands": self.commands, "seconds": dict(self.seconds)}
+            result["provenance"] = provenance(seed=self.seed)
+            with atomic_path(self.output / RESULT) as temporary:
+                temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
             render_demo(self.output)
-        result["seconds"] = self.seconds
-        self._write(result)
-        return render_demo(self.output)
+        return result
 
-    #: name of a file to where it lies in the folder
-    files = {  # noqa: RUF012 - a constant
-        "clean": "clean.nii.gz",
-        "attacked": "attacked.nii.gz",
-        "clean, undefended": "undefended/clean_seg.nii.gz",
-        "attacked, undefended": "undefended/attacked_seg.nii.gz",
-        "clean, reformed": "defended/clean_seg.nii.gz",
-        "attacked, reformed": "defended/attacked_seg.nii.gz",
+    def _check(self) -> None:
+        if not (self.configs / "inference.json").is_file():
+            raise DemoError(f"no bundle in '{self.configs.parent}': run the demo inside the repository.")
+        for name in _WEIGHTS:
+            try:
+                verify_sum(self.models_dir / name)
+            except (FileNotFoundError, ValueError) as error:
+                raise DemoError(
+                    f"{error} The demo needs the trained weights {', '.join(_WEIGHTS)} with their SHA256SUMS in "
+                    f"'{self.models_dir}'; name another folder with --models_dir."
+                ) from error
+
+    def _clear(self) -> None:
+        """Remove what an earlier run left, the page first, so that no old number stands beside a new file."""
+        for file in (RESULT, PAGE, FIGURE):
+            (self.output / file).unlink(missing_ok=True)
+        for file in self.files.values():
+            file.unlink(missing_ok=True)
+        for pattern in ("defended/*shield.json", "calibration/shield/*"):
+            for file in self.output.glob(pattern):
+                file.unlink()
+        self.output.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def _step(self, name: str, words: str) -> Iterator[None]:
+        logger.info("[%d/%d] %s", len(self.seconds) + 1, _STEPS, words)
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - start, 1)
+
+    def _make_people(self) -> dict[str, Any]:
+        """A site of clean people, and one more who is to be attacked."""
+        site = self.output / "site"
+        try:
+            embedded_cohort(site, train=0, val=self.persons, test=1, seed=self.seed)
+        except ValueError as error:  # of another seed, or made by an older version
+            logger.info("making the site anew: %s", error)
+            shutil.rmtree(site)
+            embedded_cohort(site, train=0, val=self.persons, test=1, seed=self.seed)
+        (person,) = volume_datalist(site, "test", labels=False)
+        with atomic_path(self.files["clean"]) as temporary:
+            shutil.copyfile(person["image"], temporary)
+        return {"number": int(person["id"].removeprefix("p")), "seed": self.seed, "file": person["image"]}
+
+    def _calibrate(self) -> None:
+        self._bundle(
+            "calibration",
+            "calibrate.json",
+            dataset_dir=self.output / "site",
+            run_dir=self.output / "calibration",
+            every_nth_slice=self.every_nth_slice,
+            models_dir=self.models_dir,
+        )
+
+    def _defend(self) -> None:
+        """Both files through the shielded bundle, which flags what it rejects and keeps the answer."""
+        folder = self.output / "defended"
+        self._bundle(
+            "run",
+            "inference.json",
+            dataset_dir=[str(self.files[name]) for name in _SCANS],
+            output_dir=folder,
+            models_dir=self.models_dir,
+            detector_weights=self.detector_weights,
+            on_reject="keep",
+        )
+
+    def _bundle(self, run_id: str, config: str, **overrides: Any) -> None:
+        """
+        Run a bundle's command as its user would; its log and its progress bars show through.
+
+        Raises:
+            DemoError: where it fails.
+        """
+        words = ["-m", "monai.bundle", "run", run_id, "--config_file", str(self.configs / config)]
+        for key, value in overrides.items():
+            words += [f"--{key}", repr(value) if isinstance(value, list) else str(value)]
+        self.commands.append(shlex.join(["python", *words]))
+        logger.info("      %s", self.commands[-1])
+        # the log and the bars of a bundle go to stderr; stdout stays free for the closing words
+        done = subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL, check=False)
+        if done.returncode != 0:
+            raise DemoError(f"the bundle's command failed ({done.returncode}), see above: {self.commands[-1]}")
+
+    def _measure(self, target: BareTarget, images: Mapping[str, MetaTensor], slab: range) -> dict[str, Any]:
+        """What the files hold, in numbers."""
+        clean = images["clean"]
+        positions = {name: target.positions(image) for name, image in images.items()}
+        ends = sorted(positions["clean"][index] for index in (slab.start, slab.stop - 1))
+        half = abs(positions["clean"][1] - positions["clean"][0]) / 2
+        slab_mm = (ends[0] - half, ends[1] + half)
+        scans = {}
+        for name in _SCANS:
+            decision = json.loads((self.output / "defended" / f"{name}_shield.json").read_text())
+            scans[name] = scan_record(decision, positions[name], slab_mm, _FILES[name])
+        reference = read_voxels(self.files["clean, undefended"])
+        answers = {
+            "attacked": read_voxels(self.files["attacked, undefended"]),
+            "attacked_reformed": read_voxels(self.files["attacked, reformed"]),
+            "clean_reformed": read_voxels(self.files["clean, reformed"]),
+        }
+        middle = (slab.start + slab.stop) // 2
+        return {
+            "what": ILLUSTRATION,
+            "calibration": calibration_record(self.detector_weights),
+            "scans": scans,
+            "dice": dice_records(reference, answers, _marked(target, clean, slab), target.structures),
+            "slab_mm": list(slab_mm),
+            "shown_slice": _shown(target, clean, middle, positions["clean"][middle], scans["attacked"]["slices"]),
+            "intensity_window": list(clean.meta["intensity_window"]),
+            "spatial_size": list(target.spatial_size),
+            "files": dict(_FILES),
+        }
+
+
+def closing_words(result: Mapping[str, Any], folder: str | Path) -> str:
+    """What happened and where the files are, for the end of a terminal."""
+    lines = ["What happened"]
+    lines += [f"  {each.name.rstrip('?')}: {each.verdict}.\n      {each.text}" for each in findings(result)]
+    lines += ["", ILLUSTRATION, "", "Where it is"]
+    lines += [
+        f"  {Path(folder) / file}  {what}"
+        for file, what in (
+            (PAGE, "the page: open it in a browser"),
+            (FIGURE, "the pictures"),
+            (RESULT, "the numbers"),
+            (_FILES["attacked"], "the attacked scan; the clean one is beside it"),
+            ("undefended, defended", "the segmentations, NIfTI"),
+        )
+    ]
+    return "\n".join(lines)
+
+
+def _marked(target: BareTarget, image: MetaTensor, slab: range) -> np.ndarray:
+    """1 inside the slab, in the space of the file."""
+    mark = torch.zeros(image.shape, dtype=torch.uint8)
+    slices_of(mark, target.slice_axis)[slab.start : slab.stop] = 1
+    return target.in_file(mark, image)
+
+
+def _shown(target: BareTarget, image: MetaTensor, index: int, position: float, slices: Any) -> dict[str, Any]:
+    """Which slice the pictures show, in the scan as the network sees it and in the file."""
+    places = np.argwhere(_marked(target, image, range(index, index + 1)))
+    file_axis = int(np.argmin(np.ptp(places, axis=0)))
+    decided = [each["rejected"] for each in slices if each["position_mm"] == position]
+    return {
+        "slice": index,
+        "position_mm": position,
+        "file_axis": file_axis,
+        "file_index": int(places[0, file_axis]),
+        "rejected": decided[0] if decided else None,
     }

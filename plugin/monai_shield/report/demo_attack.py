@@ -29,7 +29,7 @@ from monai_shield.data import body_share, slices_of
 from monai_shield.transforms import export_attack
 from monai_shield.utils import atomic_path, load_weights
 
-__all__ = ["BareTarget", "attack_slab", "middle_slab"]
+__all__ = ["BareTarget", "attack_slab", "middle_slab", "read_voxels", "write_label"]
 
 _MIN_BODY = 0.02  # slices with less are no unit of a score
 
@@ -118,9 +118,18 @@ class BareTarget:
         return inverted[0].cpu().numpy().round().astype(np.uint8)
 
 
+def read_voxels(path: str | Path) -> np.ndarray:
+    """The voxels of a NIfTI file, slope applied, in the file's own order."""
+    return np.asarray(_load(path).dataobj)
+
+
+def _load(path: str | Path) -> Any:
+    return nib.load(path)
+
+
 def write_label(label: np.ndarray, reference: str | Path, path: str | Path) -> None:
     """Write a label (H, W, D) as NIfTI in the space of another file, whole or not at all."""
-    file = nib.Nifti1Image(label, nib.load(reference).affine)  # type: ignore[attr-defined]
+    file = nib.Nifti1Image(label, _load(reference).affine)
     with atomic_path(path) as temporary:
         nib.save(file, temporary)
 
@@ -161,7 +170,7 @@ def attack_slab(
         torch.cat([result.image.as_subclass(torch.Tensor).cpu() for result in results]) - clean
     )
     export_attack(perturbation, image, target.preprocessing, clean_file, path)
-    before, after = (np.asarray(nib.load(file).dataobj, dtype=np.float64) for file in (clean_file, path))  # type: ignore[attr-defined]
+    before, after = (read_voxels(file).astype(np.float64) for file in (clean_file, path))
     low, high = image.meta["intensity_window"]
     change = np.abs(after - before) / (high - low)
     return {

@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from monai_shield.utils import atomic_path
 
 from . import html
+from .demo_attack import read_voxels
 from .figures import (
     SliceScores,
     SliceView,
@@ -61,7 +62,9 @@ def render_demo(folder: str | Path) -> dict[str, Any]:
         scan_scores("clean scan", result["scans"]["clean"]["slices"], attacked=False),
     ]
     threshold, slab = result["calibration"]["threshold"], result["slab_mm"]
-    whole = one_figure(view, scans, threshold, slab, title=f"coronal slice at {result['shown_slice']['position_mm']} mm")
+    whole = one_figure(
+        view, scans, threshold, slab, title=f"coronal slice at {result['shown_slice']['position_mm']} mm"
+    )
     with atomic_path(root / FIGURE) as temporary:
         temporary.write_bytes(whole)
     with atomic_path(root / PAGE) as temporary:
@@ -77,8 +80,7 @@ def shown_slice(folder: str | Path, result: Mapping[str, Any]) -> SliceView:
         file = root / files[name]
         if not file.is_file():
             raise FileNotFoundError(f"'{file}' is missing: run the demo again.")
-        volume = np.asarray(nib.load(file).dataobj)  # type: ignore[attr-defined]
-        return np.take(volume, shown["file_index"], axis=shown["file_axis"])
+        return np.take(read_voxels(file), shown["file_index"], axis=shown["file_axis"])
 
     low, high = result["intensity_window"]
     height, width = result["spatial_size"]
@@ -98,7 +100,7 @@ def demo_page(result: Mapping[str, Any], view: SliceView, scans: list[SliceScore
     """The page of a demo: what happened, the pictures, the numbers, how it was made."""
     found = findings(result)
     threshold, slab = result["calibration"]["threshold"], result["slab_mm"]
-    happened = [f"<h3>{html.escape(each.name)}</h3>\n{html.paragraphs(each.text)}" for each in found]
+    happened = [f"<h3>{escape(each.name)}</h3>\n{html.paragraphs(each.text)}" for each in found]
     return html.page(
         "monai-shield: one attack, seen from both sides",
         [
@@ -209,9 +211,9 @@ def _making(result: Mapping[str, Any]) -> list[str]:
         f"Time: {taken}; in all {sum(seconds.values()):.0f} s on {result['provenance']['threads']} threads.",
         "The site's calibration and the defended inference are the bundle's own commands:",
     )
-    commands = "\n".join(f"<p><code>{html.escape(command)}</code></p>" for command in result["commands"])
+    commands = "\n".join(f"<p><code>{escape(command)}</code></p>" for command in result["commands"])
     files = "\n".join(
-        f"<tr><th scope='row'>{html.escape(name)}</th><td><code>{html.escape(file)}</code></td></tr>"
+        f"<tr><th scope='row'>{escape(name)}</th><td><code>{escape(file)}</code></td></tr>"
         for name, file in result["files"].items()
     )
     return [steps, commands, f'<div class="scroll"><table><tbody>\n{files}\n</tbody></table></div>']

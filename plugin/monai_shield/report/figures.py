@@ -36,6 +36,7 @@ __all__ = [
     "log_spectrum",
     "one_figure",
     "png",
+    "scan_scores",
     "structure_colors",
 ]
 

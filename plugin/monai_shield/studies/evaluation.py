@@ -106,7 +106,7 @@ class ShieldEvaluation:
         with tqdm(total=total, desc="evaluating", unit="cell") as bar:
             for item in self.datalist:
                 bar.set_postfix_str(f"{item['id']}: clean")
-                volume = _Volume(item, self.preprocessing, self.shield.slice_axis or 0, self.slices_per_volume)
+                volume = _Volume(item, self.preprocessing, self.shield, self.slices_per_volume)
                 cells = {"clean": self._cached(volume, "clean", partial(self._clean_cells, volume))["clean"]}
                 bar.update()
                 for name in self.attacks:
@@ -153,7 +153,7 @@ class ShieldEvaluation:
             self.attacks[name](
                 self.network, x.to(self.device), y.to(self.device), (x > 0).to(self.device), index=i.tolist()
             )
-            for x, y, i in zip(clean.split(8), label.split(8), chosen.split(8))
+            for x, y, i in zip(*(part.split(self.shield.batch_size) for part in (clean, label, chosen)))
         ]
         attacked = torch.cat([result.image.cpu() for result in results]).as_subclass(torch.Tensor)
         facts = {
@@ -208,14 +208,16 @@ class ShieldEvaluation:
 class _Volume:
     """A preprocessed volume and the slices that are attacked."""
 
-    def __init__(self, item: Mapping[str, Any], preprocessing: Compose, axis: int, number: int) -> None:
+    def __init__(self, item: Mapping[str, Any], preprocessing: Compose, shield: ShieldInferer, number: int) -> None:
         self.item = item
-        self.axis = axis
+        self.axis = axis = shield.slice_axis or 0
         data = preprocessing(dict(item))
         self.image: MetaTensor = data["image"]
         self.slices = slices_of(self.image.as_tensor(), axis)
         self.labels = slices_of(data["label"].as_tensor(), axis)
-        bearing = torch.nonzero(body_share(self.slices) > 0.02)[:, 0]
+        if not bool((self.labels > 0).any()):
+            raise ValueError(f"'{item['label']}': no structure of the label map occurs: is it that of this data set?")
+        bearing = torch.nonzero(body_share(self.slices) > shield.min_body)[:, 0]
         # evenly spaced, neither the first nor the last
         places = (torch.arange(number, dtype=torch.float64) + 0.5) / number * len(bearing)
         self.chosen = bearing[places.long()].unique()

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ from monai.config import KeysCollection, NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, TransformBackends
+from nibabel.openers import ImageOpener
+
+from monai_shield.utils import first_line
 
 __all__ = [
     "CheckNiftiFile",
@@ -40,19 +44,22 @@ __all__ = [
 class CheckNiftiFile(Transform):
     """
     Refuse a file that cannot be segmented rightly, before it is loaded: one that is missing, truncated or not NIfTI;
-    one with complex or RGB voxels, or more than one volume; one whose sform and qform place the voxels differently, so
-    that no one can say where left is.
+    one with complex or RGB voxels, or more than one volume; one that has neither sform nor qform, or whose two place
+    the voxels differently, so that no one can say where left is; one whose voxel size is not in mm.
 
     What is no path (an image that was loaded elsewhere) is let through.
 
     Args:
         tolerance: largest distance in mm between the places that sform and qform give to a corner of the volume.
+        max_extent: largest length of a side of the volume in mm. Voxels of 1000 µm read as 1000 mm would be resampled
+            to more memory than there is.
     """
 
     backend = [TransformBackends.NUMPY]  # noqa: RUF012
 
-    def __init__(self, tolerance: float = 1.0) -> None:
+    def __init__(self, tolerance: float = 1.0, max_extent: float = 1000.0) -> None:
         self.tolerance = tolerance
+        self.max_extent = max_extent
 
     def __call__(self, path: Any) -> Any:
         """
@@ -79,17 +86,23 @@ class CheckNiftiFile(Transform):
         if np.issubdtype(dtype, np.complexfloating):
             raise ValueError(f"'{path}': its voxels are complex numbers; expected magnitudes.")
         shape = image.shape
-        if len(shape) < 3 or any(size != 1 for size in shape[3:]):
+        if len(shape) < 3 or shape[3:] not in ((), (1,)):
             raise ValueError(f"'{path}': has shape {shape}; expected one volume of three dimensions.")
         if min(shape[:3]) < 2:
             raise ValueError(f"'{path}': has shape {shape[:3]}; a volume needs at least two voxels along each axis.")
         self._check_place(path, image)
+        self._check_whole(path, image)
         return path
 
     def _check_place(self, path: Any, image: nib.Nifti1Pair) -> None:
-        header = image.header
-        if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-6:
+        header, axes = image.header, image.affine[:3, :3]
+        if not np.isfinite(image.affine).all() or abs(np.linalg.det(axes)) < 1e-6:
             raise ValueError(f"'{path}': its affine cannot be inverted: the size of a voxel is unknown.")
+        extent = (np.linalg.norm(axes, axis=0) * image.shape[:3]).max()
+        if extent > self.max_extent:
+            raise ValueError(f"'{path}': is {extent:.0f} mm long, more than {self.max_extent:.0f}: is its unit mm?")
+        if header["sform_code"] == 0 and header["qform_code"] == 0:
+            raise ValueError(f"'{path}': has neither sform nor qform: which side is left cannot be known.")
         if header["sform_code"] > 0 and header["qform_code"] > 0:
             try:
                 qform = header.get_qform()
@@ -98,13 +111,28 @@ class CheckNiftiFile(Transform):
             far = np.array(image.shape[:3]) - 1
             corners = np.array([[*(far * pick), 1] for pick in np.ndindex(2, 2, 2)], dtype=float)
             apart = np.linalg.norm((corners @ (header.get_sform() - qform).T)[:, :3], axis=1).max()
-            if apart > self.tolerance:
+            if not apart <= self.tolerance:  # NaN too
                 raise ValueError(f"'{path}': sform and qform disagree by up to {apart:.1f} mm.")
+
+    @staticmethod
+    def _check_whole(path: Any, image: nib.Nifti1Pair) -> None:
+        """Read to the end: whatever is compressed brings its own check sum, which nibabel alone does not get to."""
+        expected = image.dataobj.offset + math.prod(image.shape) * image.get_data_dtype().itemsize
+        found = 0
+        try:
+            with ImageOpener(image.file_map["image"].filename) as stream:
+                while chunk := stream.read(1 << 24):
+                    found += len(chunk)
+        except Exception as error:
+            raise ValueError(f"'{path}': is damaged: {first_line(error)}") from error
+        if found < expected:
+            raise ValueError(f"'{path}': is truncated: {found} of {expected} bytes are there.")
 
 
 class CheckVolume(Transform):
     """
-    Refuse a loaded image that has no right segmentation: more than one channel, voxels not finite, or all alike.
+    Refuse a loaded image that has no right segmentation: another number of channels than the network's, complex voxels,
+    voxels that are not finite, or all alike.
 
     Args:
         channels: number of channels the network takes.
@@ -124,9 +152,15 @@ class CheckVolume(Transform):
             ValueError: with the reason, naming the file where the meta data knows it.
         """
         name = f"'{img.meta.get(ImageMetaKey.FILENAME_OR_OBJ, 'image')}': " if isinstance(img, MetaTensor) else ""
+        if img.ndim not in (3, 4):
+            raise ValueError(f"{name}has shape {tuple(img.shape)}; expected (C, H, W[, D]).")
         if img.shape[0] != self.channels:
             raise ValueError(f"{name}has {img.shape[0]} channels; expected {self.channels}.")
         values = torch.as_tensor(img)
+        if values.numel() == 0:
+            raise ValueError(f"{name}is empty: it has shape {tuple(img.shape)}.")
+        if values.is_complex():
+            raise ValueError(f"{name}has complex voxels; expected magnitudes.")
         if not bool(torch.isfinite(values).all()):
             raise ValueError(f"{name}has NaN or infinite voxels.")
         if bool(values.max() == values.min()):
@@ -151,9 +185,15 @@ class CheckNiftiFiled(_EachKey):
 
     backend = CheckNiftiFile.backend
 
-    def __init__(self, keys: KeysCollection, tolerance: float = 1.0, allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        tolerance: float = 1.0,
+        max_extent: float = 1000.0,
+        allow_missing_keys: bool = False,
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.check = CheckNiftiFile(tolerance)
+        self.check = CheckNiftiFile(tolerance, max_extent)
 
 
 class CheckVolumed(_EachKey):

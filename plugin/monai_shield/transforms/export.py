@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose
+from monai.transforms import Compose, allow_missing_keys_mode
 
 from monai_shield.utils import atomic_path
 
@@ -82,8 +83,11 @@ def export_attack(
     """
     low, high = clean.meta["intensity_window"]
     in_network = MetaTensor(torch.as_tensor(perturbation) * (high - low), meta=clean.meta.copy())
-    in_network.applied_operations = list(clean.applied_operations)
-    in_file = preprocessing.inverse({key: in_network})[key][0].detach().cpu().numpy().astype(np.float64)
+    # a deep copy: CropForeground takes its own record apart while it is undone
+    in_network.applied_operations = copy.deepcopy(clean.applied_operations)
+    with allow_missing_keys_mode(preprocessing):  # type: ignore[no-untyped-call]  # it may have been made for labels too
+        undone = preprocessing.inverse({key: in_network})
+    in_file = undone[key][0].detach().cpu().numpy().astype(np.float64)
     values = np.asarray(_load(clean_file).dataobj, dtype=np.float64)
     attacked = values + in_file.reshape(values.shape)
     attacked[values == background] = background

@@ -36,7 +36,7 @@ class MergeLabels(Transform):
         label_map: name of a structure to the label values in the file that belong to it.
 
     Raises:
-        ValueError: where a value belongs to two structures, or is negative.
+        ValueError: where a value belongs to two structures or is negative, or there are more than 255 structures.
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012
@@ -47,6 +47,8 @@ class MergeLabels(Transform):
             raise ValueError("a label value belongs to two structures of the label map.")
         if any(value < 0 for value in values):
             raise ValueError("label values must not be negative.")
+        if len(label_map) > torch.iinfo(torch.uint8).max:
+            raise ValueError(f"a label map holds 255 structures at most, got {len(label_map)}.")
         self.table = torch.zeros(max(values, default=0) + 1, dtype=torch.uint8)
         for index, group in enumerate(label_map.values(), start=1):
             self.table[list(group)] = index
@@ -57,7 +59,8 @@ class MergeLabels(Transform):
             img: label of any shape, as in the file.
         """
         label = convert_to_tensor(img, track_meta=get_track_meta())
-        index = label.long()
+        # 45 times a slope may come out as 44.999996
+        index = label.round().long() if label.is_floating_point() else label.long()
         known = (index >= 0) & (index < len(self.table))
         return self.table.to(label.device)[index.where(known, torch.zeros_like(index))] * known
 

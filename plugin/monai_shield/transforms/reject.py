@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Mapping
 from typing import Any, Literal
 
@@ -20,7 +21,28 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-__all__ = ["ApplyShieldD", "ApplyShieldDict", "ApplyShieldd", "empty_rejected"]
+__all__ = ["ApplyShieldD", "ApplyShieldDict", "ApplyShieldd", "empty_rejected", "shield_decision"]
+
+
+def shield_decision(prediction: torch.Tensor) -> dict[str, Any]:
+    """
+    The decision of a :class:`~monai_shield.inferers.ShieldInferer` on a single image, in plain JSON types.
+
+    Args:
+        prediction: of one image, or of a batch of one.
+
+    Raises:
+        KeyError: where it bears no decision: it did not come through a shield.
+        ValueError: where it bears those of several images.
+    """
+    decision = prediction.meta.get("shield") if isinstance(prediction, MetaTensor) else None
+    if decision is None:
+        raise KeyError("the prediction bears no decision of a shield: did it come through a ShieldInferer?")
+    if not isinstance(decision, str):  # a batch that was indexed, not decollated, as MONAI Label does
+        if len(decision) != 1:
+            raise ValueError(f"the prediction bears the decisions of {len(decision)} images: decollate it first.")
+        decision = decision[0]
+    return json.loads(decision)
 
 
 def empty_rejected(label: torch.Tensor, decision: Mapping[str, Any]) -> torch.Tensor:
@@ -80,12 +102,9 @@ class ApplyShieldd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d: dict[Hashable, Any] = dict(data)
         for key in self.key_iterator(d):
-            label = d[key]
-            decision = label.meta.pop("shield", None) if isinstance(label, MetaTensor) else None
-            if decision is None:
-                raise KeyError(f"'{key}' bears no decision of a shield: was it predicted by a ShieldInferer?")
+            decision = shield_decision(d[key])
             if self.on_reject == "empty":
-                d[key] = empty_rejected(label, decision)
+                d[key] = empty_rejected(d[key], decision)
             d[self.result_key] = {**(d.get(self.result_key) or {}), "shield": decision}
         return d
 

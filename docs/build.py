@@ -1,0 +1,88 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Fill the generated parts of the pages: tables from stored results, the API list from docstrings. ``make docs``."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import inspect
+import json
+from pathlib import Path
+
+import monai_shield
+from monai_shield.studies.tables import (
+    attack_table,
+    clean_table,
+    fill_markers,
+    markdown_table,
+    short_table,
+    structure_table,
+)
+
+ROOT = Path(__file__).parents[1]
+BUNDLE = ROOT / "bundles" / "brain_mri_shield" / "docs"
+
+
+def api_list() -> str:
+    """Every public name of every room with the first sentence of its docstring."""
+    lines = []
+    for room in monai_shield.ROOMS:
+        module = importlib.import_module(f"monai_shield.{room}")
+        rows = []
+        for name, value in sorted(vars(module).items()):
+            ours = getattr(value, "__module__", "").startswith(f"monai_shield.{room}")
+            alias = name.endswith(("D", "Dict")) and hasattr(module, name.removesuffix("Dict").removesuffix("D") + "d")
+            if ours and not name.startswith("_") and not alias and inspect.getdoc(value):
+                first = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
+                rows.append([f"`{name}`", first.replace("|", "\\|")])
+        if rows:
+            intro = (module.__doc__ or "").strip().splitlines()[0]
+            lines += [f"## monai_shield.{room}", "", intro, "", markdown_table(["name", "what"], rows), ""]
+    return "\n".join(lines)
+
+
+def curve(name: str) -> str:
+    """A learning curve, as trained."""
+    with (BUNDLE / "training" / f"{name}_curve.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return markdown_table(list(rows[0]), [list(row.values()) for row in rows])
+
+
+def provenance(summary: dict) -> str:
+    """What the numbers came from."""
+    facts = summary["provenance"]
+    return ", ".join(f"{key} {value}" for key, value in facts.items())
+
+
+def main() -> bool:
+    """Fill all pages; returns whether one changed."""
+    summary = json.loads((BUNDLE / "results.json").read_text())
+    parts = {"results": short_table(summary), "clean": clean_table(summary)}
+    full = {
+        "clean": clean_table(summary),
+        "attacks": attack_table(summary),
+        "structures": structure_table(summary),
+        "provenance": provenance(summary),
+        "target curve": curve("target"),
+        "detector curve": curve("detector"),
+        "reformer curve": curve("reformer"),
+    }
+    changed = [
+        fill_markers(ROOT / "README.md", parts),
+        fill_markers(BUNDLE / "README.md", full),
+        fill_markers(ROOT / "docs" / "api.md", {"api": api_list()}),
+    ]
+    return any(changed)
+
+
+if __name__ == "__main__":
+    main()

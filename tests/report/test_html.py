@@ -1,0 +1,99 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import base64
+from html.parser import HTMLParser
+
+import pytest
+
+from monai_shield.report import html
+from monai_shield.studies.tables import markdown_table
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Reader(HTMLParser):
+    """Reads a page and notes its text, its links and whether every element is closed where it was opened."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.text, self.addresses, self.attributes, self.tags = [], [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes.append((tag, dict(attrs)))
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.text.append(data)
+
+    @classmethod
+    def read(cls, page):
+        reader = cls()
+        reader.feed(page)
+        reader.close()
+        assert not reader.open, f"never closed: {reader.open}"
+        return reader
+
+
+@pytest.fixture
+def page():
+    return html.page(
+        "a < b & c",
+        [
+            html.paragraphs("first", "1 < 2"),
+            html.notice("mind <this>"),
+            html.section("numbers", html.table(["", "x"], [["a", "1"], ["b & c", "<2>"]])),
+            html.embedded_image(b"\x89PNG", 'what "it" shows', "caption & more"),
+        ],
+        footer="made <here>",
+    )
+
+
+def test_every_element_is_closed_and_text_is_escaped(page):
+    text = " ".join(Reader.read(page).text)
+    for words in ("a < b & c", "1 < 2", "mind <this>", "b & c", "<2>", "caption & more", "made <here>"):
+        assert words in text
+
+
+def test_nothing_is_loaded_from_anywhere(page):
+    reader = Reader.read(page)
+    assert reader.addresses
+    assert all(address.startswith("data:") for address in reader.addresses)
+    assert not {"script", "link", "iframe"} & set(reader.tags)
+    for outside in ("http://", "https://", "//cdn", "url(", "@import"):
+        assert outside not in page
+
+
+def test_the_picture_is_inside(page):
+    (image,) = (attributes for tag, attributes in Reader.read(page).attributes if tag == "img")
+    assert base64.b64decode(image["src"].split(",", 1)[1]) == b"\x89PNG"
+    assert image["alt"] == 'what "it" shows'
+
+
+def test_a_phone_shows_it_at_its_own_width(page):
+    reader = Reader.read(page)
+    (viewport,) = (a for tag, a in reader.attributes if tag == "meta" and a.get("name") == "viewport")
+    assert viewport["content"].startswith("width=device-width")
+    # whatever is wide either shrinks or scrolls inside its own box
+    assert "img { display: block; width: 100%" in page
+    assert page.count("<table") == page.count('<div class="scroll"><table')
+
+
+def test_a_markdown_table_becomes_the_same_table():
+    header, rows = ["attack", "AUC"], [["DAG, raw", "0.98 (0.97–0.99)"], ["PGD 4/255", "–"]]
+    assert html.table_of_markdown(markdown_table(header, rows)) == html.table(header, rows)

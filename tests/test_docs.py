@@ -1,0 +1,62 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The pages say what the repository says."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("bundles/*/docs/README.md"))]
+
+
+def test_generated_parts_are_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("build_pages", ROOT / "docs" / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    before = {page: page.read_text() for page in PAGES}
+    try:
+        assert build.main() is False, "run 'make docs'"
+    finally:
+        for page, text in before.items():
+            page.write_text(text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_named_in_commands_are_there(page: Path) -> None:
+    text = page.read_text().replace("$C/", "bundles/brain_mri_shield/configs/")
+    for file in re.findall(r"(?:bundles|configs|benchmarks|docs)/[\w/]+\.(?:json|py|md)", text):
+        assert (ROOT / file).exists(), file
+
+
+def test_rooms_import_only_from_rooms_above() -> None:
+    import monai_shield
+
+    rooms = list(monai_shield.ROOMS)
+    package = Path(monai_shield.__file__).parent
+    for number, room in enumerate(rooms):
+        files = sorted((package / room).rglob("*.py")) or [package / f"{room}.py"]
+        for file in files:
+            for other in re.findall(r"^\s*from monai_shield\.(\w+)", file.read_text(), re.MULTILINE):
+                assert other in rooms[: number + 1], f"{file.name} of {room} imports from {other}"
