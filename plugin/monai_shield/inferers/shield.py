@@ -186,8 +186,13 @@ class ShieldInferer(Inferer):
     def _batches(self, images: torch.Tensor, target: Network) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for batch in images.split(self.batch_size):
             views = self.views(batch.contiguous(), target)
-            score = self.detector(views)
-            yield views.reformed_prediction, score
+            score, logits = self.detector(views), views.reformed_prediction
+            if score.shape != batch.shape[:1] or logits.shape[:1] + logits.shape[2:] != batch.shape[:1] + batch.shape[2:]:
+                raise ValueError(
+                    f"for images of shape {tuple(batch.shape)} the network returned {tuple(logits.shape)}, the detector "
+                    f"{tuple(score.shape)}."
+                )
+            yield logits, score
 
     def _move(self, image: torch.Tensor) -> None:
         self.detector.to(image.device)
