@@ -22,12 +22,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 from scipy.ndimage import gaussian_filter
 
 from monai_shield.bundle import ShieldCalibrator, save_weights
 from monai_shield.data import SliceDataset
+
+settings.register_profile("shield", deadline=None)  # a busy machine is no failure
+settings.load_profile("shield")
 
 REPOSITORY = Path(__file__).parents[1]
 LAS = np.diag([-1.0, 1.0, 1.0, 1.0])

@@ -51,8 +51,8 @@ def make(kind: type[Detector], size: tuple[int, ...]) -> Detector:
     if kind is ReconstructionDetector:
         return ReconstructionDetector(conv(size, 1), spatial_size=size).fit(images(size, 6, seed=1))
     if kind is CombinedDetector:
-        combined = CombinedDetector({"zeros": ZeroShare(), "energy": HighFrequencyEnergy()})
-        return combined.fit({"zeros": torch.rand(9) + 0.1, "energy": torch.rand(9) + 0.1})
+        scores = {"zeros": torch.rand(9) + 0.1, "energy": torch.rand(9) + 0.1}
+        return CombinedDetector(parts()).fit(scores, torch.linspace(0.1, 0.9, 9))
     return kind()
 
 
@@ -187,23 +187,47 @@ def test_the_target_runs_twice_and_no_more() -> None:
     assert sorted(calls) == ["reformer", "target", "target"]
 
 
+def parts() -> dict[str, Detector]:
+    return {"zeros": ZeroShare(), "energy": HighFrequencyEnergy()}
+
+
 @pytest.mark.parametrize("rule", ["max", "mean"])
-def test_combination_by_hand(rule: str) -> None:
-    parts = {"zeros": ZeroShare(), "energy": HighFrequencyEnergy()}
-    combined = CombinedDetector(parts, rule)  # type: ignore[arg-type]
+def test_combination_of_degree_0_by_hand(rule: str) -> None:
+    combined = CombinedDetector(parts(), rule, degree=0)  # type: ignore[arg-type]
     train = {"zeros": torch.tensor([0.1, 0.2, 0.4]), "energy": torch.tensor([1.0, 3.0, 9.0])}
-    combined.fit(train)
-    z = torch.stack([(train[name].log() - train[name].log().mean()) / train[name].log().std() for name in parts])
-    torch.testing.assert_close(combined.combine(train), z.amax(0) if rule == "max" else z.mean(0))
+    body = torch.tensor([0.1, 0.2, 0.3])
+    combined.fit(train, body)
+    z = torch.stack([(train[name].log() - train[name].log().mean()) / train[name].log().std() for name in train])
+    torch.testing.assert_close(combined.combine(train, body), z.amax(0) if rule == "max" else z.mean(0))
+
+
+def test_combination_takes_out_what_the_share_of_body_explains() -> None:
+    generator = torch.Generator().manual_seed(0)
+    body = torch.rand(200, generator=generator) * 0.4 + 0.02
+    noise = torch.randn(200, generator=generator)
+    # log score = 2 - 1.5 log b + 0.1 noise: a law of degree 1
+    score = torch.exp(2 - 1.5 * body.log() + 0.1 * noise)
+    combined = CombinedDetector({"zeros": ZeroShare()}).fit({"zeros": score}, body)
+    z = combined.combine({"zeros": score}, body)
+    assert abs(float(torch.corrcoef(torch.stack([z, body]))[0, 1])) < 0.02
+    assert float(torch.corrcoef(torch.stack([z, noise]))[0, 1]) > 0.98
+    # beyond the range that was fitted its end stands in
+    torch.testing.assert_close(
+        combined.combine({"zeros": score[:1]}, torch.tensor([1.0])),
+        combined.combine({"zeros": score[:1]}, body.max()[None]),
+    )
 
 
 def test_combination_refuses_what_it_cannot_fit() -> None:
     combined = CombinedDetector({"zeros": ZeroShare()})
     assert bool(torch.isnan(combined(Views(images((8, 8))))).all())  # never fitted
+    body = torch.linspace(0.1, 0.5, 9)
     with pytest.raises(ValueError, match="zeros"):
-        combined.fit({})
+        combined.fit({}, body)
     with pytest.raises(ValueError, match="constant"):
-        combined.fit({"zeros": torch.ones(5)})
+        combined.fit({"zeros": torch.ones(9)}, body)
+    with pytest.raises(ValueError, match="too few"):
+        combined.fit({"zeros": torch.rand(4)}, body[:4])
     with pytest.raises(ValueError, match="at least one"):
         CombinedDetector({})
 

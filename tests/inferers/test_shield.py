@@ -118,7 +118,9 @@ def test_neither_batch_size_nor_batch_mates_matter():
 @pytest.mark.parametrize("axis", [None, 0])
 def test_each_image_keeps_its_own_decision_and_meta_data_when_a_batch_is_taken_apart(axis):
     target, reformer, detector = networks(2 if axis is not None else 3)
-    items = [MetaTensor(torch.rand(1, 4, 8, 8), affine=torch.eye(4) * n, meta={"name": f"image {n}"}) for n in (1, 2, 3)]
+    items = [
+        MetaTensor(torch.rand(1, 4, 8, 8), affine=torch.eye(4) * n, meta={"name": f"image {n}"}) for n in (1, 2, 3)
+    ]
     batch = list_data_collate([{"image": item} for item in items])["image"]
     out = ShieldInferer(detector, reformer, slice_axis=axis)(batch, target)
     expected = decisions(out)

@@ -22,7 +22,14 @@ from hypothesis import strategies as st
 from monai.metrics import DiceMetric
 from monai.networks import one_hot
 
-from monai_shield.metrics import detection_auc, dice_of_counts, overlap_counts, person_bootstrap, residual_harm
+from monai_shield.metrics import (
+    detection_auc,
+    dice_of_counts,
+    overlap_counts,
+    pair_order,
+    person_bootstrap,
+    residual_harm,
+)
 
 
 @pytest.mark.parametrize("size", [(9, 7), (5, 6, 7)], ids=["2D", "3D"])
@@ -58,6 +65,7 @@ def test_counts_refuse_other_shapes() -> None:
 def test_auc_is_the_share_of_pairs_in_order(clean: list[int], attacked: list[int]) -> None:
     pairs = [(a > c) + 0.5 * (a == c) for a in attacked for c in clean]
     assert detection_auc(np.array(clean), np.array(attacked)) == pytest.approx(100 * np.mean(pairs))
+    assert pair_order(np.array(clean), np.array(attacked)).mean() == pytest.approx(np.mean(pairs))
 
 
 def test_auc_counts_what_is_not_finite_as_rejected() -> None:

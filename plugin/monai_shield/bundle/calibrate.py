@@ -58,7 +58,7 @@ class ShieldCalibrator:
     @torch.no_grad()
     def scores(self, dataset: SliceDataset) -> dict[str, torch.Tensor]:
         """
-        The scores of every slice, (n,), by detector; those of a combined detector one by one.
+        The score of every slice, (n,); of a combined detector those of its parts by name, and the share of "body".
 
         Raises:
             ValueError: where there is no slice.
@@ -70,17 +70,22 @@ class ShieldCalibrator:
         for batch in tqdm(loader, desc="scoring clean slices", unit="batch"):
             views = Views(batch["image"].to(self.device), self.network, self.reformer)
             if isinstance(self.detector, CombinedDetector):
-                scores = self.detector.single_scores(views)
+                scores = self.detector.single_scores(views) | {"body": views.body_share}
             else:
                 scores = {"score": self.detector(views)}
             for name, score in scores.items():
                 found.setdefault(name, []).append(score.cpu())
         return {name: torch.cat(parts) for name, parts in found.items()}
 
-    def fit(self, dataset: SliceDataset) -> None:
+    def fit(self, dataset: SliceDataset) -> Detector:
         """Fit how the detectors are combined, on clean training slices; nothing to do for a single detector."""
         if isinstance(self.detector, CombinedDetector):
-            self.detector.fit(self.scores(dataset))
+            scores = self._moved(self.scores(dataset))
+            self.detector.fit(scores, scores["body"])
+        return self.detector
+
+    def _moved(self, scores: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: score.to(self.device) for name, score in scores.items()}
 
     def calibrate(
         self, dataset: SliceDataset, t_fp: float = 0.05, rule: Rule = "conformal", source: str = ""
@@ -88,7 +93,8 @@ class ShieldCalibrator:
         """Set the threshold, on clean validation slices; the volume limit too."""
         scores = self.scores(dataset)
         if isinstance(self.detector, CombinedDetector):
-            score = self.detector.combine({name: single.to(self.device) for name, single in scores.items()})
+            scores = self._moved(scores)
+            score = self.detector.combine(scores, scores["body"])
         else:
             score = scores["score"]
         volumes: Sequence[str] = [dataset.ids[number] for number, _ in dataset.items]

@@ -24,69 +24,105 @@ __all__ = ["CombinedDetector"]
 
 
 class CombinedDetector(Detector):
-    """
+    r"""
     One standardized scalar out of the scores of several detectors, so that one threshold serves them all.
 
-    Each score is taken to its logarithm (errors and divergences are positive and skewed), standardized by its mean and
-    deviation over clean *training* images, and the scalars are joined. It is then calibrated like any other detector.
+    What is strange depends on how much there is to see: a slice through the tip of a brain has a smaller
+    reconstruction error than one through its middle, attacked or not. So each score s is judged against clean
+    *training* images with as much body b, by a polynomial fitted to their logarithms:
+
+    .. math:: z = \frac{\log s - \sum_k w_k (\log b)^k}{\sigma}
+
+    and the scalars z are joined. The result is then calibrated like any other detector.
 
     Args:
         detectors: name to detector.
         rule: "max" rejects what any of them finds strange, "mean" what they find strange together.
+        degree: degree of the polynomial; 0 standardizes by one mean and deviation.
 
     Raises:
-        ValueError: for no detectors or an unknown rule.
+        ValueError: for no detectors, an unknown rule, or a negative degree.
     """
 
     info = {"title": "combined", "source": "arXiv 1705.09064"}  # noqa: RUF012
-    location: torch.Tensor
-    scale: torch.Tensor
+    weights: torch.Tensor
+    deviation: torch.Tensor
+    body_range: torch.Tensor
 
-    def __init__(self, detectors: Mapping[str, Detector], rule: Literal["max", "mean"] = "max") -> None:
+    def __init__(
+        self, detectors: Mapping[str, Detector], rule: Literal["max", "mean"] = "max", degree: int = 3
+    ) -> None:
         super().__init__()
         if not detectors:
             raise ValueError("a combined detector needs at least one detector.")
         if rule not in ("max", "mean"):
             raise ValueError(f"unknown rule '{rule}': choose 'max' or 'mean'.")
+        if degree < 0:
+            raise ValueError(f"degree must not be negative, got {degree}.")
         self.detectors = torch.nn.ModuleDict(detectors)
         self.rule = rule
         # NaN until fitted: the score is then NaN, and NaN is rejected.
-        self.register_buffer("location", torch.full((len(detectors),), torch.nan))
-        self.register_buffer("scale", torch.full((len(detectors),), torch.nan))
+        self.register_buffer("weights", torch.full((len(detectors), degree + 1), torch.nan))
+        self.register_buffer("deviation", torch.full((len(detectors),), torch.nan))
+        self.register_buffer("body_range", torch.zeros(2))
 
     def single_scores(self, views: Views) -> dict[str, torch.Tensor]:
-        """The score of each detector by name, each (B,)."""
+        """The score of each detector by name, each (B,), before standardization."""
         return {name: detector(views) for name, detector in self.detectors.items()}
 
-    def fit(self, scores: Mapping[str, torch.Tensor]) -> CombinedDetector:
+    def fit(self, scores: Mapping[str, torch.Tensor], body: torch.Tensor) -> CombinedDetector:
         """
-        Fit the scale of each score.
+        Fit what is usual.
 
         Args:
             scores: name of each detector to its scores on clean training images, (n,).
+            body: share of body of each of these images, (n,).
 
         Raises:
-            ValueError: where a detector's scores are missing or constant.
+            ValueError: where a detector's scores are missing, constant, or fewer than the polynomial needs.
         """
         missing = set(self.detectors) - set(scores)
         if missing:
             raise ValueError(f"no training scores of {', '.join(sorted(missing))}.")
-        logs = torch.stack([self._log(scores[name]) for name in self.detectors])
-        deviation = logs.std(dim=1)
-        if bool((deviation <= 0).any()) or not bool(torch.isfinite(deviation).all()):
+        if len(body) <= self.weights.shape[1]:
+            raise ValueError(f"{len(body)} images are too few to fit {self.weights.shape[1]} weights.")
+        log_body = self._log(body)
+        self.body_range.copy_(torch.stack([log_body.min(), log_body.max()]))
+        powers = self._powers(body).double()
+        logs = torch.stack([self._log(scores[name]) for name in self.detectors], dim=1).double()
+        weights = torch.linalg.lstsq(powers, logs, driver="gelsd" if powers.device.type == "cpu" else None).solution
+        deviation = (logs - powers @ weights).std(dim=0)
+        if not bool(torch.isfinite(deviation).all()) or bool((deviation < 1e-6).any()):
             raise ValueError("the training scores of a detector are constant or not finite.")
-        self.location.copy_(logs.mean(dim=1))
-        self.scale.copy_(deviation)
+        self.weights.copy_(weights.T)
+        self.deviation.copy_(deviation)
         return self
 
-    def combine(self, scores: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """One scalar, (B,), from the score of each detector by name."""
-        logs = torch.stack([self._log(scores[name]) for name in self.detectors], dim=1)
-        standardized = (logs - self.location) / self.scale
+    def standardized(self, scores: Mapping[str, torch.Tensor], body: torch.Tensor) -> dict[str, torch.Tensor]:
+        """
+        Every score standardized, by name, each (B,).
+
+        Args:
+            scores: the score of each detector by name, (B,).
+            body: share of body of the images, (B,).
+        """
+        usual = self._powers(body) @ self.weights.T
+        return {
+            name: (self._log(scores[name]) - usual[:, k]) / self.deviation[k] for k, name in enumerate(self.detectors)
+        }
+
+    def combine(self, scores: Mapping[str, torch.Tensor], body: torch.Tensor) -> torch.Tensor:
+        """One scalar, (B,); arguments are those of :meth:`standardized`."""
+        standardized = torch.stack(list(self.standardized(scores, body).values()), dim=1)
         return standardized.amax(dim=1) if self.rule == "max" else standardized.mean(dim=1)
 
     def forward(self, views: Views) -> torch.Tensor:
-        return self.combine(self.single_scores(views))
+        return self.combine(self.single_scores(views), views.body_share)
+
+    def _powers(self, body: torch.Tensor) -> torch.Tensor:
+        """Powers of log b, (B, degree + 1); outside the range that was fitted its end stands in."""
+        log_body = self._log(body).clamp(self.body_range[0], self.body_range[1])
+        return torch.stack([log_body**k for k in range(self.weights.shape[1])], dim=1)
 
     @staticmethod
     def _log(score: torch.Tensor) -> torch.Tensor:

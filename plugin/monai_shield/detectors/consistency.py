@@ -52,7 +52,7 @@ class PredictionConsistency(Detector):
     arXiv 1705.09064), carried from one softmax an image to one a pixel.
 
     Args:
-        body_only: average over the body (image above 0) instead of all pixels, so that a small head is not diluted.
+        body_only: average over the body instead of all pixels, so that a small head is not diluted.
         sigmoid: whether the target's channels are labels of their own.
     """
 
@@ -67,5 +67,5 @@ class PredictionConsistency(Detector):
         moved = jensen_shannon(views.prediction, views.reformed_prediction, self.sigmoid).flatten(1)
         if not self.body_only:
             return moved.mean(dim=1)
-        body = (views.image > 0).any(dim=1).flatten(1).to(moved.dtype)
+        body = views.body.flatten(1).to(moved.dtype)
         return (moved * body).sum(dim=1) / body.sum(dim=1).clamp_min(1)

@@ -104,7 +104,6 @@ class ReconstructionDetector(Detector):
         """
         if self.domain != "space":
             standardize = StandardizeFrequency.fit(self.unscaled(Views(image[None]))[0] for image in images)
-            assert standardize.mean is not None  # it was just fitted
             self.mean.copy_(standardize.mean)
             self.std.copy_(standardize.scale)
         return self

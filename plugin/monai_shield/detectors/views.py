@@ -34,10 +34,19 @@ class Views:
         image: (B, C, H, W[, D]).
         target: the network that is defended, image to logits.
         reformer: image to image; the identity where there is none.
+        body_above: a pixel above this share of the intensity window belongs to the body. Not 0: the faintest noise on
+            an empty background would then be body.
     """
 
-    def __init__(self, image: torch.Tensor, target: Network | None = None, reformer: Network | None = None) -> None:
+    def __init__(
+        self,
+        image: torch.Tensor,
+        target: Network | None = None,
+        reformer: Network | None = None,
+        body_above: float = 0.05,
+    ) -> None:
         self.image = image
+        self.body_above = body_above
         self._target = target
         self._reformer = reformer
         self._magnitudes: dict[bool, torch.Tensor] = {}
@@ -47,6 +56,16 @@ class Views:
         if shift not in self._magnitudes:
             self._magnitudes[shift] = frequency_magnitude(self.image, self.image.ndim - 2, shift)
         return self._magnitudes[shift]
+
+    @cached_property
+    def body(self) -> torch.Tensor:
+        """Which pixels belong to the body, (B, H, W[, D])."""
+        return (self.image > self.body_above).any(dim=1)
+
+    @cached_property
+    def body_share(self) -> torch.Tensor:
+        """Share of the pixels that belong to the body, (B,)."""
+        return self.body.flatten(1).to(self.image.dtype).mean(dim=1)
 
     @cached_property
     def prediction(self) -> torch.Tensor:

@@ -187,10 +187,10 @@ class ShieldInferer(Inferer):
         for batch in images.split(self.batch_size):
             views = self.views(batch.contiguous(), target)
             score, logits = self.detector(views), views.reformed_prediction
-            if score.shape != batch.shape[:1] or logits.shape[:1] + logits.shape[2:] != batch.shape[:1] + batch.shape[2:]:
+            if len(score) != len(batch) or (len(logits), *logits.shape[2:]) != (len(batch), *batch.shape[2:]):
                 raise ValueError(
-                    f"for images of shape {tuple(batch.shape)} the network returned {tuple(logits.shape)}, the detector "
-                    f"{tuple(score.shape)}."
+                    f"for images of shape {tuple(batch.shape)} the network returned shape {tuple(logits.shape)} and "
+                    f"the detector {tuple(score.shape)}."
                 )
             yield logits, score
 

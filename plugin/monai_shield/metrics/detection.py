@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-__all__ = ["detection_auc"]
+__all__ = ["detection_auc", "pair_order"]
 
 
 def detection_auc(clean: np.ndarray, attacked: np.ndarray) -> float:
@@ -31,6 +31,27 @@ def detection_auc(clean: np.ndarray, attacked: np.ndarray) -> float:
     """
     if len(clean) == 0 or len(attacked) == 0:
         raise ValueError("an AUC needs clean and attacked scores.")
-    scores = np.nan_to_num(np.concatenate([clean, attacked]).astype(np.float64), nan=np.finfo(np.float64).max)
+    scores = _finite(np.concatenate([clean, attacked]))
     truth = np.concatenate([np.zeros(len(clean)), np.ones(len(attacked))])
     return 100 * float(roc_auc_score(truth, scores))
+
+
+def pair_order(clean: np.ndarray, attacked: np.ndarray) -> np.ndarray:
+    """
+    Whether an attacked image scores above a clean one, for every pair: 1, 0, or 1/2 for a tie.
+
+    Its mean is the AUC, so that resampled AUCs are means of sub-matrices, a hundred times faster than ROC curves.
+
+    Args:
+        clean: scores of clean images, (n,).
+        attacked: scores of attacked images, (m,).
+
+    Returns:
+        (n, m).
+    """
+    below, above = _finite(clean)[:, None], _finite(attacked)[None, :]
+    return (above > below) + 0.5 * (above == below)
+
+
+def _finite(scores: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(np.asarray(scores, dtype=np.float64), nan=np.finfo(np.float64).max)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -29,11 +28,11 @@ import torch
 from monai.data import MetaTensor
 
 from monai_shield.attacks import DAG
-from monai_shield.data import embedded_cohort, slices_of, volume_datalist
+from monai_shield.data import cohort_person, embedded_cohort, slices_of
 from monai_shield.studies.run import provenance
 from monai_shield.utils import atomic_path, verify_sum
 
-from .demo_attack import BareTarget, attack_slab, middle_slab, read_voxels, write_label
+from .demo_attack import BareTarget, attack_slab, middle_slab, read_voxels, write_label, write_scan
 from .demo_page import FIGURE, PAGE, RESULT, render_demo
 from .demo_result import calibration_record, dice_records, scan_record
 from .words import ILLUSTRATION, findings
@@ -53,6 +52,9 @@ _FILES = {
     "clean, reformed": "defended/clean_seg.nii.gz",
     "attacked, reformed": "defended/attacked_seg.nii.gz",
 }
+#: What else an earlier run may have left.
+_LEFT = ("defended/*shield.json", "calibration/shield/*", "site/*.json", "site/volumes/p???_*.nii.gz")
+_PERSON = 700  # of the embedded cohort: the first of those to test on
 _STEPS = 6
 
 
@@ -154,13 +156,10 @@ class Demo:
 
     def _clear(self) -> None:
         """Remove what an earlier run left, the page first, so that no old number stands beside a new file."""
-        for file in (RESULT, PAGE, FIGURE):
-            (self.output / file).unlink(missing_ok=True)
-        for file in self.files.values():
+        written = [self.output / name for name in (PAGE, FIGURE, RESULT)]
+        left = [file for pattern in _LEFT for file in self.output.glob(pattern)]
+        for file in (*written, *self.files.values(), *left):
             file.unlink(missing_ok=True)
-        for pattern in ("defended/*shield.json", "calibration/shield/*"):
-            for file in self.output.glob(pattern):
-                file.unlink()
         self.output.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
@@ -171,18 +170,10 @@ class Demo:
         self.seconds[name] = round(time.monotonic() - start, 1)
 
     def _make_people(self) -> dict[str, Any]:
-        """A site of clean people, and one more who is to be attacked."""
-        site = self.output / "site"
-        try:
-            embedded_cohort(site, train=0, val=self.persons, test=1, seed=self.seed)
-        except ValueError as error:  # of another seed, or made by an older version
-            logger.info("making the site anew: %s", error)
-            shutil.rmtree(site)
-            embedded_cohort(site, train=0, val=self.persons, test=1, seed=self.seed)
-        (person,) = volume_datalist(site, "test", labels=False)
-        with atomic_path(self.files["clean"]) as temporary:
-            shutil.copyfile(person["image"], temporary)
-        return {"number": int(person["id"].removeprefix("p")), "seed": self.seed, "file": person["image"]}
+        """One person who is to be attacked, and a site of other, clean people."""
+        write_scan(cohort_person(_PERSON, self.seed)["image"], self.files["clean"])
+        embedded_cohort(self.output / "site", train=0, val=self.persons, test=0, seed=self.seed)
+        return {"number": _PERSON, "seed": self.seed}
 
     def _calibrate(self) -> None:
         self._bundle(
@@ -190,6 +181,7 @@ class Demo:
             "calibrate.json",
             dataset_dir=self.output / "site",
             run_dir=self.output / "calibration",
+            split="all",
             every_nth_slice=self.every_nth_slice,
             models_dir=self.models_dir,
         )

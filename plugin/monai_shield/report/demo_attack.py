@@ -29,7 +29,7 @@ from monai_shield.data import body_share, slices_of
 from monai_shield.transforms import export_attack
 from monai_shield.utils import atomic_path, load_weights
 
-__all__ = ["BareTarget", "attack_slab", "middle_slab", "read_voxels", "write_label"]
+__all__ = ["BareTarget", "attack_slab", "middle_slab", "read_voxels", "write_label", "write_scan"]
 
 _MIN_BODY = 0.02  # slices with less are no unit of a score
 
@@ -130,6 +130,17 @@ def _load(path: str | Path) -> Any:
 def write_label(label: np.ndarray, reference: str | Path, path: str | Path) -> None:
     """Write a label (H, W, D) as NIfTI in the space of another file, whole or not at all."""
     file = nib.Nifti1Image(label, _load(reference).affine)
+    with atomic_path(path) as temporary:
+        nib.save(file, temporary)
+
+
+def write_scan(image: MetaTensor, path: str | Path) -> None:
+    """Write a scan (1, H, W, D) as NIfTI in its own type, whole or not at all."""
+    affine = np.asarray(image.affine, dtype=np.float64)
+    file = nib.Nifti1Image(image.as_tensor()[0].cpu().numpy(), affine)
+    file.header.set_xyzt_units("mm", "sec")
+    file.set_sform(affine, code=1)
+    file.set_qform(affine, code=1)
     with atomic_path(path) as temporary:
         nib.save(file, temporary)
 

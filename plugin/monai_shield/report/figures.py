@@ -187,11 +187,12 @@ def one_figure(
     """A PNG file of everything: images, segmentations, spectra and scores, from top to bottom."""
     figure = Figure((WIDTH, 15.0), dpi=DPI, layout="constrained")
     figure.suptitle(title)
-    rows = figure.subfigures(4, 1, height_ratios=(3.6, 3.6, 3.4, 3.6), hspace=0.02)
-    draw_images(rows[0], view)
-    draw_segmentations(rows[1], view)
-    draw_spectra(rows[2], view)
-    draw_scores(rows[3], scans, threshold, slab)
+    grid = figure.add_gridspec(4, 1, height_ratios=(3.6, 3.6, 3.4, 3.6))
+    images, segmentations, spectra, scores = (figure.add_subfigure(grid[row]) for row in range(4))
+    draw_images(images, view)
+    draw_segmentations(segmentations, view)
+    draw_spectra(spectra, view)
+    draw_scores(scores, scans, threshold, slab)
     return _rendered(figure)
 
 

@@ -198,8 +198,9 @@ class ShieldEvaluation:
     def _scores(self, views: Views) -> dict[str, torch.Tensor]:
         detector = self.shield.detector
         if isinstance(detector, CombinedDetector):
-            scores = detector.single_scores(views)
-            scores["combined"] = detector.combine(scores)
+            single = detector.single_scores(views)
+            scores = detector.standardized(single, views.body_share)
+            scores["combined"] = detector.combine(single, views.body_share)
         else:
             scores = {"combined": detector(views)}
         return scores | {name: baseline(views) for name, baseline in self.baselines.items()}

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 
 from monai_shield.detectors import Calibration
-from monai_shield.metrics import detection_auc, dice_of_counts, person_bootstrap, residual_harm
+from monai_shield.metrics import detection_auc, dice_of_counts, pair_order, person_bootstrap, residual_harm
 
 __all__ = ["EvaluationSummary", "stacked_dice"]
 
 Cells = Mapping[str, Mapping[str, Any]]
+Change = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 def stacked_dice(counts: torch.Tensor) -> np.ndarray:
@@ -98,10 +99,7 @@ class EvaluationSummary:
         return {
             "slices": sum(int(cell["bears"].sum()) for cell in cells.values()),
             "dice": {way: self._with_interval([_mean(row) for row in table]) for way, table in tables.items()},
-            "dice_per_structure": {
-                way: {name: _mean(table[:, k]) for k, name in enumerate(self.structures)}
-                for way, table in tables.items()
-            },
+            "dice_per_structure": self._per_structure(tables),
             "false_positive_rate": self._with_interval(rates),
             "false_positive_rate_per_scan": dict(zip(self.volumes, rates)),
             "volumes_rejected": None if limit is None else sum(rate > limit for rate in rates),
@@ -113,13 +111,14 @@ class EvaluationSummary:
         cells = [self.results[volume][name] for volume in self.volumes]
         rejected = [self.calibration.rejects(cell["scores"]["combined"]) for cell in cells]
         clean_rejected = [self.calibration.rejects(cell["scores"]["combined"]) for cell in clean]
-        per_slice = [persona for persona, cell in zip(self.persons, cells) for _ in range(len(cell["steps"]))]
+        per_slice = [person for person, cell in zip(self.persons, cells) for _ in range(len(cell["steps"]))]
 
-        def dice(way: str, of: Sequence[Any], change: Callable[[torch.Tensor, int], torch.Tensor] | None = None) -> Any:
-            counts = [
-                cell["counts"][way] if change is None else change(cell["counts"][way], i) for i, cell in enumerate(of)
-            ]
-            return self._with_interval([_mean(stacked_dice(c)) if len(c) else float("nan") for c in counts])
+        def counts(way: str, of: Sequence[Any], change: Change | None = None) -> list[torch.Tensor]:
+            found = [cell["counts"][way] for cell in of]
+            return found if change is None else [change(each, i) for i, each in enumerate(found)]
+
+        def accepted(counts: torch.Tensor, i: int) -> torch.Tensor:
+            return counts[~rejected[i]]
 
         def emptied(counts: torch.Tensor, i: int) -> torch.Tensor:
             kept = counts.clone()
@@ -129,31 +128,37 @@ class EvaluationSummary:
         def deferred(counts: torch.Tensor, i: int) -> torch.Tensor:
             return torch.where(rejected[i][:, None, None], clean[i]["counts"]["bare"], counts)
 
+        ways = {
+            "clean": counts("bare", clean),
+            "attacked": counts("bare", cells),
+            "reformed": counts("reformed", cells),
+            "accepted": counts("reformed", cells, accepted),
+            "rejected_as_zero": counts("reformed", cells, emptied),
+            "rejected_deferred": counts("reformed", cells, deferred),
+            **{way: counts(way, cells) for way in cells[0]["counts"] if way not in ("bare", "reformed")},
+        }
+        tables = {way: np.stack([stacked_dice(each) for each in found]) for way, found in ways.items()}
         aucs = {
             detector: self._auc(
                 [cell["scores"][detector] for cell in clean], [cell["scores"][detector] for cell in cells], per_slice
             )
             for detector in self.detectors
         }
-        harm = self._harm(clean, cells, rejected)
         return {
             "slices": len(per_slice),
             "auc": aucs,
             "rejected_attacked": self._rate(rejected),
             "rejected_clean": self._rate(clean_rejected),
-            "dice": {
-                "clean": dice("bare", clean),
-                "attacked": dice("bare", cells),
-                "reformed": dice("reformed", cells),
-                "accepted": dice("reformed", cells, lambda counts, i: counts[~rejected[i]]),
-                "rejected_as_zero": dice("reformed", cells, emptied),
-                "rejected_deferred": dice("reformed", cells, deferred),
-                **{way: dice(way, cells) for way in cells[0]["counts"] if way not in ("bare", "reformed")},
-            },
-            "residual_harm": harm,
-            "linf": _mean(torch.cat([cell["norm_linf"] for cell in cells])),
-            "l2": _mean(torch.cat([cell["norm_l2"] for cell in cells])),
+            "dice": {way: self._with_interval([_mean(row) for row in table]) for way, table in tables.items()},
+            "dice_per_structure": self._per_structure(tables),
+            "residual_harm": self._harm(clean, cells, rejected),
+            **{fact: _mean(torch.cat([cell[f"norm_{fact}"] for cell in cells])) for fact in ("linf", "l2")},
             "steps": _mean(torch.cat([cell["steps"] for cell in cells])),
+        }
+
+    def _per_structure(self, tables: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+        return {
+            way: {name: _mean(table[:, k]) for k, name in enumerate(self.structures)} for way, table in tables.items()
         }
 
     def _chosen(self, cell: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,7 +167,8 @@ class EvaluationSummary:
 
     def _auc(self, clean: list[torch.Tensor], attacked: list[torch.Tensor], persons: list[str]) -> dict[str, float]:
         first, second = torch.cat(clean).double().numpy(), torch.cat(attacked).double().numpy()
-        low, high = person_bootstrap(lambda i: detection_auc(first[i], second[i]), persons, self.resamples)
+        order = pair_order(first, second)
+        low, high = person_bootstrap(lambda i: 100 * float(order[np.ix_(i, i)].mean()), persons, self.resamples)
         return {"value": detection_auc(first, second), "low": low, "high": high}
 
     def _harm(self, clean: Any, cells: Any, rejected: list[torch.Tensor]) -> dict[str, float]:
