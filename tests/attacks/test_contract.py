@@ -18,7 +18,7 @@ from monai.data import MetaTensor
 from torch import nn
 
 from monai_shield.attacks import ATTACKS, AttackInfo
-from monai_shield.attacks.base import intensity_window
+from monai_shield.attacks.base import window_width
 
 # settings to run each attack with; more than one where a branch of its own is worth a row
 SETTINGS = [
@@ -145,6 +145,7 @@ class Rescaled(nn.Module):
 def test_the_unit_of_intensity_does_not_matter(name, settings, shape):
     # the same scan written in other units, before the same network, is attacked in the same way
     network, image, attack = make_network(shape), make_image(shape), make(name, settings, window="image")
+    image = image - image.amin(dim=tuple(range(1, image.ndim)), keepdim=True)  # the background of a scan is 0
     result = attack(network, image)
     other = attack(nn.Sequential(Rescaled(1700.0, -1024.0), network), image * 1700 - 1024)
     torch.testing.assert_close(other.image, result.image * 1700 - 1024, rtol=0, atol=1e-6)
@@ -154,9 +155,10 @@ def test_the_unit_of_intensity_does_not_matter(name, settings, shape):
 def test_window_is_the_percentile_inside_the_body():
     body = torch.arange(1, 1001, dtype=torch.float64)
     image = torch.cat([torch.zeros(600), body]).reshape(1, 1, 40, 40)
-    assert intensity_window(image).flatten().tolist() == [995]
-    assert intensity_window(image - 1024).flatten().tolist() == [995]
-    assert intensity_window(torch.full((1, 1, 4, 4), 7.0)).flatten().tolist() == [0]
+    assert window_width(image).flatten().tolist() == [995]
+    assert window_width(image - 1024).flatten().tolist() == [995]
+    with pytest.raises(ValueError, match="constant"):
+        window_width(torch.zeros(1, 1, 4, 4))
 
 
 @every_attack

@@ -207,6 +207,20 @@ def test_a_volume_is_rejected_beyond_the_largest_share_seen(bright, rejected):
     assert (f"{bright} of 8 slices" in decision["reason"]) == rejected
 
 
+@pytest.mark.parametrize("count", [7, 20, 30, 60, 70, 90])
+def test_the_very_volume_that_set_the_limit_is_not_beyond_it(count):
+    """Whatever the share, such as 3 of 60, which float32 rounds up."""
+    target, _, _ = networks(2)
+    volume = torch.linspace(0.1, 0.9, count).reshape(1, 1, count, 1, 1) + torch.rand(1, 1, count, 8, 8) / 1000
+    detector = Given(mean_over_body)
+    for t_fp in [number / 20 for number in range(1, 20)]:
+        scores = mean_over_body(volume[0, 0, :, None])
+        detector.calibration = Calibration.fit(scores, t_fp, "empirical", volumes=["volume"] * count)
+        (decision,) = decisions(ShieldInferer(detector, slice_axis=0, batch_size=count)(volume, target))
+        assert decision["score"] == decision["threshold"] == int(t_fp * count + 1e-9) / count
+        assert not decision["rejected"]
+
+
 def test_told_to_raise_it_raises():
     target, _, _ = networks(2)
     inferer = ShieldInferer(Given(mean_over_body), on_reject="raise")

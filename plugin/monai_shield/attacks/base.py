@@ -24,6 +24,8 @@ from monai.data import MetaTensor
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from monai_shield.transforms.intensity import intensity_window
+
 __all__ = [
     "Attack",
     "AttackInfo",
@@ -31,14 +33,12 @@ __all__ = [
     "Problem",
     "crafting",
     "image_generator",
-    "intensity_window",
     "logits_of",
     "per_image",
     "share_held",
+    "window_width",
     "with_meta_of",
 ]
-
-BODY_PERCENTILE = 99.5
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Attack:
         bounds: ``(low, high)`` that the adversarial image keeps to, None for each clean image's own minimum and
             maximum. [0, 1] is never assumed.
         window: unit of the budget. A number, in the image's unit: 1.0 when the pipeline has normalized the image to its
-            window. ``"image"`` measures it on each clean image (:func:`intensity_window`).
+            window. ``"image"`` measures it on each clean image (:func:`window_width`).
         ignore_index: label of void pixels, which are never attacked; None for none.
         attack_background: whether pixels labeled 0 are attacked too.
         confine_to_mask: whether the perturbation too, not only the attacked pixels, keeps inside the mask.
@@ -257,7 +257,7 @@ class Attack:
         if places.shape != (len(clean),):
             raise ValueError(f"index must name {len(clean)} images, got shape {tuple(places.shape)}.")
         low, high = self._bounds(clean)
-        window = intensity_window(clean) if self.window == "image" else torch.full_like(low, float(self.window))
+        window = window_width(clean) if self.window == "image" else torch.full_like(low, float(self.window))
         return Problem(clean, truth, adversarial, attacked, support, low, high, window, places.to(clean.device))
 
     def _bounds(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -323,19 +323,10 @@ def logits_of(network: nn.Module, image: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits
 
 
-def intensity_window(image: Tensor) -> Tensor:
-    """Width of each image's intensity window (B,1,...,1): 99.5th percentile inside the body minus the minimum.
-
-    The body is what lies above the minimum of ``image`` (B,C,spatial); the percentile is the nearest rank. A constant
-    image has a window, and so a budget, of 0.
-    """
-    widths = []
-    for pixels in image.flatten(1):
-        low = pixels.min()
-        body = pixels[pixels > low]
-        rank = math.ceil(BODY_PERCENTILE / 100 * len(body))
-        widths.append(body.kthvalue(rank).values - low if rank else torch.zeros_like(low))
-    return per_image(torch.stack(widths), image)
+def window_width(image: Tensor) -> Tensor:
+    """Width of each image's own intensity window (B,1,...,1): see :func:`monai_shield.transforms.intensity_window`."""
+    ends = torch.tensor([intensity_window(each) for each in image], dtype=image.dtype, device=image.device)
+    return per_image(ends[:, 1] - ends[:, 0], image)
 
 
 def share_held(held: Tensor, attacked: Tensor) -> Tensor:

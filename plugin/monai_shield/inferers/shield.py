@@ -269,7 +269,7 @@ def decide_volume(score: torch.Tensor, bears: torch.Tensor, calibration: Calibra
     rejected = calibration.rejects(score) & bears
     p_values = calibration.p_value(score)
     scored = int(bears.sum())
-    share = float(rejected.sum() / scored) if scored else None
+    share = int(rejected.sum()) / scored if scored else None  # in float64, as the limit: 3 of 60 is not above 0.05
     if share is None:
         reason = "no slice bears enough body to be scored"
     elif calibration.rejects_volume(share):

@@ -1,0 +1,45 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A filter first, then a network that gives back what the filter took."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+__all__ = ["FilteredReformer"]
+
+
+class FilteredReformer(nn.Module):
+    """
+    A reformer that never sees the image itself, only what a filter leaves of it.
+
+    A network that is trained to reconstruct what it sees, and has skip connections, learns to copy: the perturbation
+    too. Behind a median filter there is nothing of a fine perturbation left to copy, and what the filter took from a
+    clean image has to come from what the network knows of clean images (in the spirit of feature squeezing, Xu et al.
+    2018, arXiv 1704.01155, followed by the reformer of Park et al. 2020, arXiv 2009.11090).
+
+    Args:
+        filter: a module without weights, such as ``monai.networks.layers.MedianFilter``.
+        network: from and to (B, C, H, W[, D]).
+    """
+
+    def __init__(self, filter: nn.Module, network: nn.Module) -> None:
+        super().__init__()
+        self.filter = filter
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            image: (B, C, H, W[, D]).
+        """
+        return self.network(self.filter(image))
