@@ -9,45 +9,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import base64
-from html.parser import HTMLParser
 
 import pytest
 
 from monai_shield.report import html
 from monai_shield.studies.tables import markdown_table
-
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Reader(HTMLParser):
-    """Reads a page and notes its text, its links and whether every element is closed where it was opened."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.text, self.addresses, self.attributes, self.tags = [], [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes.append((tag, dict(attrs)))
-        self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not {"style", "script"} & set(self.open):
-            self.text.append(data)
-
-    @classmethod
-    def read(cls, page):
-        reader = cls()
-        reader.feed(page)
-        reader.close()
-        assert not reader.open, f"never closed: {reader.open}"
-        return reader
 
 
 @pytest.fixture
@@ -64,14 +30,14 @@ def page():
     )
 
 
-def test_every_element_is_closed_and_text_is_escaped(page):
-    text = " ".join(Reader.read(page).text)
+def test_every_element_is_closed_and_text_is_escaped(page, read_page):
+    text = " ".join(read_page(page).text)
     for words in ("a < b & c", "1 < 2", "mind <this>", "b & c", "<2>", "caption & more", "made <here>"):
         assert words in text
 
 
-def test_nothing_is_loaded_from_anywhere(page):
-    reader = Reader.read(page)
+def test_nothing_is_loaded_from_anywhere(page, read_page):
+    reader = read_page(page)
     assert reader.addresses
     assert all(address.startswith("data:") for address in reader.addresses)
     assert not {"script", "link", "iframe"} & set(reader.tags)
@@ -79,14 +45,14 @@ def test_nothing_is_loaded_from_anywhere(page):
         assert outside not in page
 
 
-def test_the_picture_is_inside(page):
-    (image,) = (attributes for tag, attributes in Reader.read(page).attributes if tag == "img")
+def test_the_picture_is_inside(page, read_page):
+    (image,) = (attributes for tag, attributes in read_page(page).attributes if tag == "img")
     assert base64.b64decode(image["src"].split(",", 1)[1]) == b"\x89PNG"
     assert image["alt"] == 'what "it" shows'
 
 
-def test_a_phone_shows_it_at_its_own_width(page):
-    reader = Reader.read(page)
+def test_a_phone_shows_it_at_its_own_width(page, read_page):
+    reader = read_page(page)
     (viewport,) = (a for tag, a in reader.attributes if tag == "meta" and a.get("name") == "viewport")
     assert viewport["content"].startswith("width=device-width")
     # whatever is wide either shrinks or scrolls inside its own box

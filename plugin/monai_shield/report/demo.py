@@ -17,6 +17,7 @@ import logging
 import shlex
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -135,11 +136,14 @@ class Demo:
             self._defend()
         with self._step("report", "putting numbers, pictures and page together"):
             result = self._measure(target, images, slab)
+            if result["dice"]["slab"]["attacked"] is None:
+                raise DemoError("the target finds no structure in the slab: there was nothing to attack.")
             result |= {"person": person, "attack": attack, "commands": self.commands, "seconds": dict(self.seconds)}
             result["provenance"] = provenance(seed=self.seed)
             with atomic_path(self.output / RESULT) as temporary:
                 temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
             render_demo(self.output)
+        logger.info("done in %.0f s.", sum(self.seconds.values()))
         return result
 
     def _check(self) -> None:
@@ -250,8 +254,9 @@ class Demo:
 def closing_words(result: Mapping[str, Any], folder: str | Path) -> str:
     """What happened and where the files are, for the end of a terminal."""
     lines = ["What happened"]
-    lines += [f"  {each.name.rstrip('?')}: {each.verdict}.\n      {each.text}" for each in findings(result)]
-    lines += ["", ILLUSTRATION, "", "Where it is"]
+    for each in findings(result):
+        lines += [f"  {each.name.rstrip('?')}: {each.verdict}.", _filled(each.text, indent=6)]
+    lines += ["", _filled(ILLUSTRATION), "", "Where it is"]
     lines += [
         f"  {Path(folder) / file}  {what}"
         for file, what in (
@@ -263,6 +268,10 @@ def closing_words(result: Mapping[str, Any], folder: str | Path) -> str:
         )
     ]
     return "\n".join(lines)
+
+
+def _filled(text: str, indent: int = 0) -> str:
+    return textwrap.fill(text, 100, initial_indent=" " * indent, subsequent_indent=" " * indent)
 
 
 def _marked(target: BareTarget, image: MetaTensor, slab: range) -> np.ndarray:

@@ -166,7 +166,7 @@ def _image_pictures(result: Mapping[str, Any], view: SliceView) -> list[str]:
             png(draw_images, view),
             "a coronal slice, the same slice attacked, and the difference",
             f"Coronal slice at {shown['position_mm']} mm, the middle of the attacked slab, as read back from the "
-            f"files. The perturbation is drawn on a scale of its own.",
+            f"files; the patient's left is on the right. The perturbation is drawn on a scale of its own.",
         ),
         html.embedded_image(
             png(draw_spectra, view),

@@ -120,17 +120,19 @@ def structure_colors(classes: int) -> ListedColormap:
 
 def draw_images(figure: FigureBase, view: SliceView) -> None:
     """The clean slice, the attacked slice, and their difference."""
-    first, second, third = figure.subplots(1, 3)
+    (first, second, third), scale = _three_panels(figure)
     _gray(first, view.clean, "clean image")
     _gray(second, view.attacked, "attacked image")
     difference = 100 * (view.attacked - view.clean)
     largest = float(np.abs(difference).max()) or 1.0
     shown = _show(third, difference, "perturbation", cmap="RdBu_r", vmin=-largest, vmax=largest)
-    figure.colorbar(shown, ax=third, shrink=0.8, label="% of the intensity window")
+    figure.colorbar(shown, cax=scale, label="% of the intensity window")
 
 
 def draw_segmentations(figure: FigureBase, view: SliceView) -> None:
     """The target's answer to the clean slice, to the attacked one, and to the attacked one once it was reformed."""
+    axes, beside = _three_panels(figure)
+    beside.set_axis_off()
     colors = structure_colors(view.classes)
     verdict = {True: " (rejected)", False: " (accepted)", None: ""}[view.rejected]
     panels = (
@@ -138,22 +140,22 @@ def draw_segmentations(figure: FigureBase, view: SliceView) -> None:
         (view.attacked, view.after, "attacked, undefended"),
         (view.attacked, view.defended, f"attacked, reformed{verdict}"),
     )
-    for axes, (image, label, title) in zip(figure.subplots(1, 3), panels):
-        _gray(axes, image, title)
-        axes.imshow(label.T, cmap=colors, vmin=-0.5, vmax=view.classes - 0.5, origin="lower", interpolation="nearest")
+    for each, (image, label, title) in zip(axes, panels):
+        _gray(each, image, title)
+        _show(each, label, title, cmap=colors, vmin=-0.5, vmax=view.classes - 0.5)
 
 
 def draw_spectra(figure: FigureBase, view: SliceView) -> None:
     """Log spectra as in Figures 2 and 3 of Park et al. 2020 (arXiv 2009.11090): unshifted, shifted, and attacked."""
+    axes, scale = _three_panels(figure)
     size = view.spectrum_size
     plain, clean = log_spectrum(view.clean, size, shift=False), log_spectrum(view.clean, size)
     attacked = log_spectrum(view.attacked, size)
     low, high = (float(bound) for bound in np.percentile(np.stack([clean, attacked]), [0.5, 100]))
     panels = ((plain, "clean spectrum, not shifted"), (clean, "clean spectrum"), (attacked, "attacked spectrum"))
-    axes = figure.subplots(1, 3)
     for each, (spectrum, title) in zip(axes, panels):
         shown = _show(each, spectrum, title, cmap="magma", vmin=low, vmax=high)
-    figure.colorbar(shown, ax=axes[2], shrink=0.8, label="log magnitude")
+    figure.colorbar(shown, cax=scale, label="log magnitude")
 
 
 def draw_scores(
@@ -207,6 +209,13 @@ def _rendered(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _three_panels(figure: FigureBase) -> tuple[list[Axes], Axes]:
+    """Three panels of one size in whatever row they stand, and a narrow one beside them for a scale."""
+    grid = figure.add_gridspec(1, 4, width_ratios=(1, 1, 1, 0.05))  # type: ignore[attr-defined]
+    *panels, beside = (figure.add_subplot(grid[column]) for column in range(4))
+    return panels, beside
 
 
 def _gray(axes: Axes, image: np.ndarray, title: str) -> None:

@@ -102,7 +102,7 @@ def _noticed(result: Mapping[str, Any]) -> Finding:
     clean, attacked = result["scans"]["clean"], result["scans"]["attacked"]
     name, rejected, known = "Noticed?", attacked["slab_slices_rejected"], clean["slab_slices_rejected"]
     text = (
-        f"{rejected} of the {attacked['slab_slices_scored']} attacked slices are rejected; of the same slices of the "
+        f"{rejected} of {attacked['slab_slices_scored']} attacked slices are rejected; of the same slices of the "
         f"clean scan {known} of {clean['slab_slices_scored']}. "
     )
     limit = _percent(attacked["threshold"], 1)
@@ -156,9 +156,10 @@ def _repaired(result: Mapping[str, Any]) -> Finding:
     if reformed >= _INTACT:
         return Finding(name, "it repaired the segmentation", text + "The segmentation is back.")
     if reformed > attacked + _NOTABLE:
-        back = _percent((reformed - attacked) / (1 - attacked))
-        text += f"That is {back} of what the attack took: part of the damage stays."
-        return Finding(name, "it repaired part of the damage", text)
+        back = (reformed - attacked) / (1 - attacked)
+        much = "little" if back < 0.25 else "part" if back < 0.75 else "most"
+        text += f"That is {_percent(back)} of what the attack took: the rest of the damage stays."
+        return Finding(name, f"it repaired {much} of the damage", text)
     return Finding(name, "it did not repair the damage", text + "The damage stays.")
 
 

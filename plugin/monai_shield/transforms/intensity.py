@@ -41,7 +41,8 @@ def intensity_window(image: torch.Tensor, percentile: float = 99.5) -> tuple[flo
     Raises:
         ValueError: where the image is empty, constant, or not finite.
     """
-    values = image.detach().reshape(-1).to(torch.float32)
+    values = image.detach().reshape(-1)
+    values = values if values.dtype == torch.float64 else values.to(torch.float32)
     if values.numel() == 0:
         raise ValueError("an empty image has no intensity window.")
     if not bool(torch.isfinite(values).all()):
