@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, run
+from monai.engines import Evaluator
 
 from monai_shield.bundle import FileRunner, find_bundle, image_files
 from monai_shield.utils import verify_sum
@@ -146,7 +147,12 @@ def test_all_well_is_no_exit(tiny_repository, brain_file, tmp_path):
 
 def test_two_files_of_one_name_would_overwrite_one_another(tmp_path):
     with pytest.raises(ValueError, match="several files are named scan"):
-        FileRunner(None, image_files([tmp_path / "a" / "scan.nii", tmp_path / "b" / "scan.nii.gz"]), None, tmp_path)
+        FileRunner(
+            Evaluator("cpu", []),
+            image_files([tmp_path / "a" / "scan.nii", tmp_path / "b" / "scan.nii.gz"]),
+            None,
+            tmp_path,
+        )
 
 
 def test_files_are_found_as_a_site_has_them(tmp_path, brain_folder):

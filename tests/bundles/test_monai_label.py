@@ -33,6 +33,7 @@ class OwnLoading(MapTransform):
     def __init__(self, load):
         super().__init__(load.keys)
         self.load = load
+        self.load._loader.image_only = False  # as the server sets it: the meta data lie beside the image, too
 
     def __call__(self, data):
         if isinstance(data["image"], str):

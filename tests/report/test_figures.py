@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from monai_shield.report import figures
 
-HEIGHT, WIDTH, CLASSES = 40, 48, 28
+ROWS, COLUMNS, CLASSES = 40, 48, 28
 SIZE = (48, 64)
 
 
@@ -29,9 +29,9 @@ def size_of_png(data):
 @pytest.fixture
 def view():
     random = np.random.default_rng(0)
-    clean = np.zeros((HEIGHT, WIDTH))
+    clean = np.zeros((ROWS, COLUMNS))
     clean[8:32, 8:40] = 0.5 + 0.1 * random.standard_normal((24, 32))
-    label = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    label = np.zeros((ROWS, COLUMNS), dtype=np.uint8)
     label[8:32, 8:24], label[8:32, 24:40] = 1, CLASSES - 1
     return figures.SliceView(
         clean=clean,
@@ -54,7 +54,7 @@ def scans():
 
 def test_the_whole_picture_is_a_png_of_its_size(view, scans):
     size = size_of_png(figures.one_figure(view, scans, 1.0, (1.5, 2.5)))
-    assert size == (round(figures.WIDTH * figures.DPI), round(15.0 * figures.DPI))
+    assert size == (round(figures.WIDTH * figures.DPI), round(figures.HEIGHT * figures.DPI))
 
 
 def test_a_row_is_a_png_of_its_size(view, scans):
@@ -89,14 +89,14 @@ def test_a_spectrum_says_the_mean_intensity_and_does_not_depend_on_where_the_sli
     mean = view.clean.sum() / np.prod(SIZE)
     assert spectrum[SIZE[0] // 2, SIZE[1] // 2] == pytest.approx(np.log(mean), abs=1e-5)
     elsewhere = np.zeros(SIZE)
-    elsewhere[-HEIGHT:, -WIDTH:] = view.clean
+    elsewhere[-ROWS:, -COLUMNS:] = view.clean
     # in float32 a frequency that is nearly absent is known to rounding errors of the strongest only
     np.testing.assert_allclose(np.exp(figures.log_spectrum(elsewhere)), np.exp(spectrum), rtol=0, atol=1e-6)
 
 
 def test_a_slice_larger_than_its_spectrum_is_refused(view):
     with pytest.raises(ValueError, match="larger than"):
-        figures.log_spectrum(view.clean, (HEIGHT - 1, WIDTH))
+        figures.log_spectrum(view.clean, (ROWS - 1, COLUMNS))
 
 
 def test_superior_is_up_and_the_perturbation_is_in_percent_of_the_window(view):

@@ -77,6 +77,8 @@ class FileRunner:
         output_dir: str | Path,
     ) -> None:
         self.evaluator = evaluator
+        # Else ignite keeps the remains of a run that failed, and the next one, on the next file, does nothing.
+        self.evaluator.interrupt_resume_enabled = False
         self.datalist = list(datalist)
         count = Counter(_stem(entry["image"]) for entry in self.datalist)
         twice = [name for name, times in count.items() if times > 1]
@@ -117,6 +119,7 @@ class FileRunner:
             # Loading, inference and saving are all inside: whatever fails, fails for this file alone.
             self.evaluator.data_loader = DataLoader(Dataset([dict(entry)], self.preprocessing), batch_size=1)
             self.evaluator.state.epoch_length = 1
+            self.evaluator.state.output = None  # that of the file before
             self.evaluator.run()
             (output,) = self.evaluator.state.output
             decision = output["result"]["shield"]

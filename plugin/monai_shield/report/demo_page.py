@@ -115,7 +115,8 @@ def demo_page(result: Mapping[str, Any], view: SliceView, scans: list[SliceScore
                     png(draw_scores, scans, threshold, slab, height=4.0),
                     "the score of every slice of both scans against the threshold",
                     "The score of every coronal slice from the back of the head to the front. Outside the attacked "
-                    "slab the two scans hold the same voxels.",
+                    "slab the two scans hold the same voxels; where their scores differ there, it is because the "
+                    "intensity window is measured on each scan anew.",
                 ),
                 html.paragraphs(calibration_words(result)),
             ),

@@ -23,6 +23,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.gridspec import GridSpec
 
 from monai_shield.transforms import FrequencyConverter
 
@@ -42,6 +43,8 @@ __all__ = [
 
 #: Width in inches of every figure; at 100 dots an inch it fills a page and still reads on a phone.
 WIDTH = 10.0
+#: Height of the one with everything.
+HEIGHT = 14.2
 DPI = 100
 _CLEAN, _ATTACKED = "tab:blue", "tab:red"
 
@@ -162,7 +165,7 @@ def draw_scores(
     figure: FigureBase, scans: Sequence[SliceScores], threshold: float, slab: tuple[float, float] | None = None
 ) -> None:
     """The score of every slice along the body against the threshold; the attacked slab is shaded."""
-    axes = figure.subplots()
+    axes = figure.subplots(gridspec_kw={"left": 0.06, "right": 0.99, "bottom": 0.24, "top": 0.92})
     if slab is not None:
         axes.axvspan(*slab, color="tab:orange", alpha=0.18, lw=0, label="attacked slab")
     for scan in scans:
@@ -176,9 +179,9 @@ def draw_scores(
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=4, frameon=False, fontsize="small")
 
 
-def png(draw: Callable[..., None], *arguments: Any, height: float = 3.5) -> bytes:
+def png(draw: Callable[..., None], *arguments: Any, height: float = 3.6) -> bytes:
     """A PNG file of one drawing function's picture, `height` inches high."""
-    figure = Figure((WIDTH, height), dpi=DPI, layout="constrained")
+    figure = Figure((WIDTH, height), dpi=DPI)
     draw(figure, *arguments)
     return _rendered(figure)
 
@@ -187,9 +190,9 @@ def one_figure(
     view: SliceView, scans: Sequence[SliceScores], threshold: float, slab: tuple[float, float] | None, title: str = ""
 ) -> bytes:
     """A PNG file of everything: images, segmentations, spectra and scores, from top to bottom."""
-    figure = Figure((WIDTH, 15.0), dpi=DPI, layout="constrained")
-    figure.suptitle(title)
-    grid = figure.add_gridspec(4, 1, height_ratios=(3.6, 3.6, 3.4, 3.6))
+    figure = Figure((WIDTH, HEIGHT), dpi=DPI)
+    figure.suptitle(title, y=0.995)
+    grid = GridSpec(4, 1, left=0, right=1, bottom=0, top=0.975, hspace=0.02)
     images, segmentations, spectra, scores = (figure.add_subfigure(grid[row]) for row in range(4))
     draw_images(images, view)
     draw_segmentations(segmentations, view)
@@ -213,7 +216,7 @@ def _rendered(figure: Figure) -> bytes:
 
 def _three_panels(figure: FigureBase) -> tuple[list[Axes], Axes]:
     """Three panels of one size in whatever row they stand, and a narrow one beside them for a scale."""
-    grid = figure.add_gridspec(1, 4, width_ratios=(1, 1, 1, 0.05))  # type: ignore[attr-defined]
+    grid = GridSpec(1, 4, left=0.01, right=0.92, bottom=0.02, top=0.9, wspace=0.03, width_ratios=(1, 1, 1, 0.05))
     *panels, beside = (figure.add_subplot(grid[column]) for column in range(4))
     return panels, beside
 

@@ -45,6 +45,7 @@ from .fourier import (
 from .intensity import ScaleToWindow, ScaleToWindowD, ScaleToWindowd, ScaleToWindowDict, intensity_window
 from .label import MergeLabels, MergeLabelsD, MergeLabelsd, MergeLabelsDict
 from .reject import ApplyShieldD, ApplyShieldd, ApplyShieldDict, empty_rejected, shield_decision
+from .spacing import OwnSpacingD, OwnSpacingd, OwnSpacingDict
 from .standardize import (
     StandardizeFrequency,
     StandardizeFrequencyD,

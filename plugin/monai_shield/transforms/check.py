@@ -115,7 +115,7 @@ class CheckNiftiFile(Transform):
                 raise ValueError(f"'{path}': sform and qform disagree by up to {apart:.1f} mm.")
 
     @staticmethod
-    def _check_whole(path: Any, image: nib.Nifti1Pair) -> None:
+    def _check_whole(path: Any, image: Any) -> None:
         """Read to the end: whatever is compressed brings its own check sum, which nibabel alone does not get to."""
         expected = image.dataobj.offset + math.prod(image.shape) * image.get_data_dtype().itemsize
         found = 0
