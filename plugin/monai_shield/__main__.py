@@ -23,8 +23,8 @@ def demo(
     output: str = "demo",
     models_dir: str | None = None,
     persons: int = 4,
-    every_nth_slice: int = 2,
-    slices: int = 32,
+    every_nth_slice: int = 3,
+    slices: int = 16,
     seed: int = 0,
 ) -> str:
     """
