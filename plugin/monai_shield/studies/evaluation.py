@@ -16,7 +16,7 @@ import hashlib
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -207,21 +207,42 @@ class ShieldEvaluation:
 
 
 class _Volume:
-    """A preprocessed volume and the slices that are attacked."""
+    """A preprocessed volume and the slices that are attacked; loaded when first asked for, not where all is cached."""
 
     def __init__(self, item: Mapping[str, Any], preprocessing: Compose, shield: ShieldInferer, number: int) -> None:
         self.item = item
-        self.axis = axis = shield.slice_axis or 0
-        data = preprocessing(dict(item))
-        self.image: MetaTensor = data["image"]
-        self.slices = slices_of(self.image.as_tensor(), axis)
-        self.labels = slices_of(data["label"].as_tensor(), axis)
-        if not bool((self.labels > 0).any()):
-            raise ValueError(f"'{item['label']}': no structure of the label map occurs: is it that of this data set?")
-        bearing = torch.nonzero(body_share(self.slices) > shield.min_body)[:, 0]
-        # evenly spaced, neither the first nor the last
-        places = (torch.arange(number, dtype=torch.float64) + 0.5) / number * len(bearing)
-        self.chosen = bearing[places.long()].unique()
+        self.preprocessing = preprocessing
+        self.axis = shield.slice_axis or 0
+        self.min_body = shield.min_body
+        self.number = number
+
+    @cached_property
+    def data(self) -> Mapping[str, MetaTensor]:
+        data = self.preprocessing(dict(self.item))
+        if not bool((data["label"] > 0).any()):
+            raise ValueError(
+                f"'{self.item['label']}': no structure of the label map occurs: is it that of this data set?"
+            )
+        return data
+
+    @property
+    def image(self) -> MetaTensor:
+        return self.data["image"]
+
+    @cached_property
+    def slices(self) -> torch.Tensor:
+        return slices_of(self.image.as_tensor(), self.axis)
+
+    @cached_property
+    def labels(self) -> torch.Tensor:
+        return slices_of(self.data["label"].as_tensor(), self.axis)
+
+    @cached_property
+    def chosen(self) -> torch.Tensor:
+        """Indices of evenly spaced slices, neither the first nor the last that bears body."""
+        bearing = torch.nonzero(body_share(self.slices) > self.min_body)[:, 0]
+        places = (torch.arange(self.number, dtype=torch.float64) + 0.5) / self.number * len(bearing)
+        return bearing[places.long()].unique()
 
 
 def _file_name(name: str) -> str:
