@@ -128,7 +128,10 @@ def test_it_is_the_label_that_the_bundle_writes(root, brain_file, tmp_path):
     written = np.asarray(nib.load(tmp_path / "out" / "brain_seg.nii.gz").dataobj)
     assert np.array_equal(data["pred"][0].numpy(), written)
     record = json.loads((tmp_path / "out" / "brain_shield.json").read_text())
-    assert {key: record[key] for key in data["result"]["shield"]} == data["result"]["shield"]
+    for key, value in data["result"]["shield"].items():
+        if key in ("slice_scores", "score"):
+            value = pytest.approx(value, rel=1e-4)
+        assert record[key] == value
 
 
 def test_a_rejected_image_comes_without_a_label(root, brain, write_nifti, tmp_path):

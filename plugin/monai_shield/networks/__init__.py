@@ -8,6 +8,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+"""Networks that MONAI does not have: targets, and the autoencoders of MagNet."""
 
 from __future__ import annotations
 
