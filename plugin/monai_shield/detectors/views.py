@@ -17,7 +17,7 @@ from functools import cached_property
 
 import torch
 
-from monai_shield.transforms.fourier import frequency_magnitude
+from monai_shield.transforms.spectrum import frequency_magnitude
 
 __all__ = ["Views"]
 

@@ -18,7 +18,7 @@ import torch.nn as nn
 from monai.networks.blocks import ADN, Convolution, DenseBlock
 from monai.networks.layers import Pool
 
-from monai_shield.networks.segnet import check_size
+from monai_shield.networks.size import check_size
 
 __all__ = ["FCDenseNet", "FCDenseNet103"]
 

@@ -16,7 +16,7 @@ import torch.nn as nn
 from monai.networks.blocks import Convolution, UpSample
 from monai.networks.layers import Pool
 
-from monai_shield.networks.segnet import check_size
+from monai_shield.networks.size import check_size
 
 __all__ = ["MagNetAutoencoderI", "MagNetAutoencoderII"]
 

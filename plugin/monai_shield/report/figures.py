@@ -192,7 +192,7 @@ def one_figure(
     """A PNG file of everything: images, segmentations, spectra and scores, from top to bottom."""
     figure = Figure((WIDTH, HEIGHT), dpi=DPI)
     figure.suptitle(title, y=0.995)
-    grid = GridSpec(4, 1, left=0, right=1, bottom=0, top=0.975, hspace=0.02)
+    grid = GridSpec(4, 1, left=0, right=1, bottom=0, top=0.965, hspace=0.02)
     images, segmentations, spectra, scores = (figure.add_subfigure(grid[row]) for row in range(4))
     draw_images(images, view)
     draw_segmentations(segmentations, view)

@@ -38,14 +38,12 @@ from .fourier import (
     SpectrumPartD,
     SpectrumPartd,
     SpectrumPartDict,
-    fourier_transform,
-    frequency_magnitude,
-    shift_zero_frequency,
 )
 from .intensity import ScaleToWindow, ScaleToWindowD, ScaleToWindowd, ScaleToWindowDict, intensity_window
 from .label import MergeLabels, MergeLabelsD, MergeLabelsd, MergeLabelsDict
 from .reject import ApplyShieldD, ApplyShieldd, ApplyShieldDict, empty_rejected, shield_decision
 from .spacing import OwnSpacingD, OwnSpacingd, OwnSpacingDict
+from .spectrum import fourier_transform, frequency_magnitude, shift_zero_frequency
 from .standardize import (
     StandardizeFrequency,
     StandardizeFrequencyD,
