@@ -170,6 +170,14 @@ def test_consistency_counts_the_body_alone() -> None:
     assert float(everywhere) == pytest.approx(math.log(2) / 2, abs=1e-6)
 
 
+def test_consistency_under_a_reformer_of_its_own() -> None:
+    halved = Views(images((8, 8)), conv((8, 8), 3), lambda x: 0.5 * x)
+    untouched = Views(images((8, 8)), conv((8, 8), 3))
+    own = PredictionConsistency(reformer=nn.AvgPool2d(1, divisor_override=2))  # x / 2
+    torch.testing.assert_close(own(untouched), PredictionConsistency()(halved))
+    assert torch.equal(PredictionConsistency()(untouched), torch.zeros(3))
+
+
 def test_the_target_runs_twice_and_no_more() -> None:
     calls: list[str] = []
 

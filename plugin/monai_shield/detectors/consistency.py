@@ -54,17 +54,21 @@ class PredictionConsistency(Detector):
     Args:
         body_only: average over the body instead of all pixels, so that a small head is not diluted.
         sigmoid: whether the target's channels are labels of their own.
+        reformer: another reformer than the shield's. With a filter that needs no training this is feature squeezing
+            (Xu et al. 2018, arXiv 1704.01155), a baseline that costs nothing.
     """
 
     info = {"title": "prediction consistency", "source": "arXiv 1705.09064"}  # noqa: RUF012
 
-    def __init__(self, body_only: bool = True, sigmoid: bool = False) -> None:
+    def __init__(self, body_only: bool = True, sigmoid: bool = False, reformer: torch.nn.Module | None = None) -> None:
         super().__init__()
+        self.reformer = reformer
         self.body_only = body_only
         self.sigmoid = sigmoid
 
     def forward(self, views: Views) -> torch.Tensor:
-        moved = jensen_shannon(views.prediction, views.reformed_prediction, self.sigmoid).flatten(1)
+        other = views.reformed_prediction if self.reformer is None else views.segment(self.reformer(views.image))
+        moved = jensen_shannon(views.prediction, other, self.sigmoid).flatten(1)
         if not self.body_only:
             return moved.mean(dim=1)
         body = views.body.flatten(1).to(moved.dtype)

@@ -70,7 +70,7 @@ class Views:
     @cached_property
     def prediction(self) -> torch.Tensor:
         """Logits of the target on the image as it came, (B, K, H, W[, D])."""
-        return self._segment(self.image)
+        return self.segment(self.image)
 
     @cached_property
     def reformed(self) -> torch.Tensor:
@@ -80,9 +80,10 @@ class Views:
     @cached_property
     def reformed_prediction(self) -> torch.Tensor:
         """Logits of the target on the reformed image, (B, K, H, W[, D])."""
-        return self.prediction if self._reformer is None else self._segment(self.reformed)
+        return self.prediction if self._reformer is None else self.segment(self.reformed)
 
-    def _segment(self, image: torch.Tensor) -> torch.Tensor:
+    def segment(self, image: torch.Tensor) -> torch.Tensor:
+        """Logits of the target on any image, (B, K, H, W[, D])."""
         if self._target is None:
             raise ValueError("these views hold no target network: a prediction was asked for.")
         return self._target(image)
