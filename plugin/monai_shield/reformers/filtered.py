@@ -30,16 +30,21 @@ class FilteredReformer(nn.Module):
     Args:
         filter: a module without weights, such as ``monai.networks.layers.MedianFilter``.
         network: from and to (B, C, H, W[, D]).
+        residual: the network gives what is to be added to the filtered image, instead of the whole image. Intensities
+            then stay those of the image, whatever the network's normalization makes of them.
     """
 
-    def __init__(self, filter: nn.Module, network: nn.Module) -> None:
+    def __init__(self, filter: nn.Module, network: nn.Module, residual: bool = False) -> None:
         super().__init__()
         self.filter = filter
         self.network = network
+        self.residual = residual
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """
         Args:
             image: (B, C, H, W[, D]).
         """
-        return self.network(self.filter(image))
+        filtered = self.filter(image)
+        output = self.network(filtered)
+        return filtered + output if self.residual else output

@@ -23,7 +23,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
+import numpy as np
 import torch
 
 __all__ = ["fourier_transform", "frequency_magnitude", "shift_zero_frequency"]
@@ -69,7 +71,7 @@ def shift_zero_frequency(spectrum: torch.Tensor, spatial_dims: int, inverse: boo
 
 def frequency_magnitude(image: torch.Tensor, spatial_dims: int, shift: bool = True) -> torch.Tensor:
     """
-    ``|F|`` of a real image, as ``shift_zero_frequency(fourier_transform(image)).abs()`` gives it, several times faster.
+    ``|F|`` of a real image, as ``shift_zero_frequency(fourier_transform(image)).abs()`` gives it, but faster.
 
     A real image has ``F(-u, -v) = conj(F(u, v))``: transform and magnitude are computed for the half of the spectrum
     with v >= 0, and both halves are then copied straight to their place, the second one mirrored.
@@ -126,9 +128,9 @@ def _mirror(half: torch.Tensor, size: Sequence[int], shift: bool) -> torch.Tenso
     rows = math.prod(height)
     half = half.reshape(*half.shape[: -len(size)], rows, center + 1)
     full = half.new_empty(*half.shape[:-1], width)
-    mirrored = _row_index(height, -1, shift, half.device)
+    mirrored = torch.from_numpy(_row_index(tuple(height), -1, shift)).to(half.device)
     if shift:
-        rows_shifted = _row_index(height, 1, shift, half.device)
+        rows_shifted = torch.from_numpy(_row_index(tuple(height), 1, shift)).to(half.device)
         _gather_rows(half[..., : width - center], rows_shifted, full[..., center:])
         _gather_rows(half[..., 1:].flip(-1), mirrored, full[..., :center])
     else:
@@ -137,12 +139,17 @@ def _mirror(half: torch.Tensor, size: Sequence[int], shift: bool) -> torch.Tenso
     return full.reshape(*half.shape[:-2], *size)
 
 
-def _row_index(height: Sequence[int], sign: int, shift: bool, device: torch.device) -> torch.Tensor:
-    """Row of the unshifted spectrum that holds ``sign`` times the frequency of each row of the result."""
-    index = torch.zeros(1, dtype=torch.long, device=device)
+@lru_cache(maxsize=64)
+def _row_index(height: tuple[int, ...], sign: int, shift: bool) -> np.ndarray:
+    """
+    Row of the unshifted spectrum that holds ``sign`` times the frequency of each row of the result.
+
+    An array, since a tensor that is kept between calls would belong to the mode (inference, tracing) it was made in.
+    """
+    index = np.zeros(1, dtype=np.int64)
     for n in height:
-        frequency = torch.arange(n, device=device) - (n // 2 if shift else 0)
-        index = (index[:, None] * n + (sign * frequency) % n).flatten()
+        frequency = np.arange(n) - (n // 2 if shift else 0)
+        index = (index[:, None] * n + (sign * frequency) % n).ravel()
     return index
 
 
