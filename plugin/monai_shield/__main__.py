@@ -24,7 +24,7 @@ def demo(
     models_dir: str | None = None,
     persons: int = 4,
     every_nth_slice: int = 3,
-    slices: int = 16,
+    slices: int = 32,
     seed: int = 0,
 ) -> str:
     """

@@ -42,9 +42,10 @@ def test_the_window_of_many_voxels_is_numpy_s_percentile():
     assert high == pytest.approx(np.percentile(values, 99.5), rel=1e-3)
 
 
-@given(values=images, factor=st.sampled_from([2.0**-10, 0.5, 4.0, 2.0**12]))
+@given(values=images.map(np.rint).filter(np.ptp), factor=st.sampled_from([2.0**-10, 0.5, 4.0, 2.0**12]))
 def test_the_unit_of_a_file_does_not_matter(values, factor):
-    image = torch.from_numpy(values).double().float()
+    """Whole numbers times a power of two: nothing rounds, and nothing gets so small that it is not normal."""
+    image = torch.from_numpy(values)
     low, high = intensity_window(image)
     assert intensity_window(image * factor) == (low * factor, high * factor)
     assert torch.equal(ScaleToWindow()(image * factor), ScaleToWindow()(image))

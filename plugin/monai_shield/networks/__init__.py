@@ -8,12 +8,22 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Networks that MONAI does not have: targets, and the autoencoders of MagNet."""
+"""Networks that MONAI does not have: targets, the autoencoders of MagNet, and what stands behind a filter."""
 
 from __future__ import annotations
 
 from .fc_densenet import FCDenseNet, FCDenseNet103
+from .filtered import FilteredNetwork
+from .low_pass import LowPass
 from .magnet import MagNetAutoencoderI, MagNetAutoencoderII
 from .segnet import SegNet
 
-__all__ = ["FCDenseNet", "FCDenseNet103", "MagNetAutoencoderI", "MagNetAutoencoderII", "SegNet"]
+__all__ = [
+    "FCDenseNet",
+    "FCDenseNet103",
+    "FilteredNetwork",
+    "LowPass",
+    "MagNetAutoencoderI",
+    "MagNetAutoencoderII",
+    "SegNet",
+]

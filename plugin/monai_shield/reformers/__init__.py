@@ -10,7 +10,6 @@
 # limitations under the License.
 """Reformers: networks, from image to image of the same shape, that pull an image toward the clean ones."""
 
-from .filtered import FilteredReformer
 from .training import ReformerBatch
 
-__all__ = ["FilteredReformer", "ReformerBatch"]
+__all__ = ["ReformerBatch"]

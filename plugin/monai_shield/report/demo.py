@@ -93,7 +93,7 @@ class Demo:
         models_dir: str | Path | None = None,
         persons: int = 4,
         every_nth_slice: int = 3,
-        slices: int = 16,
+        slices: int = 32,
         seed: int = 0,
         attack: DAG | None = None,
     ) -> None:

@@ -15,17 +15,21 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["FilteredReformer"]
+__all__ = ["FilteredNetwork"]
 
 
-class FilteredReformer(nn.Module):
+class FilteredNetwork(nn.Module):
     """
-    A reformer that never sees the image itself, only what a filter leaves of it.
+    A network that never sees the image itself, only what a filter leaves of it.
 
     A network that is trained to reconstruct what it sees, and has skip connections, learns to copy: the perturbation
-    too. Behind a median filter there is nothing of a fine perturbation left to copy, and what the filter took from a
-    clean image has to come from what the network knows of clean images (in the spirit of feature squeezing, Xu et al.
-    2018, arXiv 1704.01155, followed by the reformer of Park et al. 2020, arXiv 2009.11090).
+    too. Behind a filter there is less to copy, and what it took from a clean image has to come from what the network
+    knows of clean images.
+
+    - Behind a median filter, which leaves little of a fine perturbation, it is a reformer (feature squeezing, Xu et
+      al. 2018, arXiv 1704.01155, followed by the reformer of Park et al. 2020, arXiv 2009.11090).
+    - Behind a :class:`~monai_shield.networks.LowPass` it says what high frequencies belong to these low ones: the
+      network of a :class:`~monai_shield.detectors.ReconstructionDetector`.
 
     Args:
         filter: a module without weights, such as ``monai.networks.layers.MedianFilter``.
