@@ -88,7 +88,7 @@ def _template() -> tuple[torch.Tensor, tuple[float, ...]]:
     try:
         from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
     except ImportError as error:
-        raise ImportError("the embedded cohort needs nilearn: pip install 'monai-shield[demo]'.") from error
+        raise ImportError(f"the embedded cohort needs nilearn: pip install 'monai-shield[demo]' ({error}).") from error
     scan = load_mni152_template(resolution=1)
     maps = [scan, load_mni152_gm_template(resolution=1), load_mni152_wm_template(resolution=1)]
     t1, gray, white = (np.asarray(each.dataobj, dtype=np.float32) for each in maps)
