@@ -23,8 +23,8 @@ def demo(
     output: str = "demo",
     models_dir: str | None = None,
     persons: int = 4,
-    every_nth_slice: int = 3,
-    slices: int = 32,
+    every_nth_slice: int = 4,
+    slices: int = 24,
     seed: int = 0,
 ) -> str:
     """

@@ -92,8 +92,8 @@ class Demo:
         bundle_root: str | Path,
         models_dir: str | Path | None = None,
         persons: int = 4,
-        every_nth_slice: int = 3,
-        slices: int = 32,
+        every_nth_slice: int = 4,
+        slices: int = 24,
         seed: int = 0,
         attack: DAG | None = None,
     ) -> None:

@@ -191,9 +191,9 @@ def one_figure(
 ) -> bytes:
     """A PNG file of everything: images, segmentations, spectra and scores, from top to bottom."""
     figure = Figure((WIDTH, HEIGHT), dpi=DPI)
-    figure.suptitle(title, y=0.995)
-    grid = GridSpec(4, 1, left=0, right=1, bottom=0, top=0.965, hspace=0.02)
-    images, segmentations, spectra, scores = (figure.add_subfigure(grid[row]) for row in range(4))
+    grid = GridSpec(5, 1, height_ratios=(0.08, 1, 1, 1, 1))
+    head, images, segmentations, spectra, scores = (figure.add_subfigure(grid[row]) for row in range(5))
+    head.text(0.5, 0.4, title, ha="center", va="center", fontsize="large")
     draw_images(images, view)
     draw_segmentations(segmentations, view)
     draw_spectra(spectra, view)
