@@ -134,6 +134,7 @@ class _Blend(torch.autograd.Function):
         )
         ctx.save_for_backward(image)
         ctx.settings, ctx.visits = settings, visits
+        assert isinstance(logits, Tensor)  # one in, one out
         return logits
 
     @staticmethod
@@ -142,7 +143,7 @@ class _Blend(torch.autograd.Function):
         (image,) = ctx.saved_tensors
         settings: SlidingWindowNetwork = ctx.settings
         (first, *_), _ = ctx.visits[0]
-        window = [place.stop - place.start for place in first[2:]]
+        window = tuple(place.stop - place.start for place in first[2:])
         padding = _padding(image.shape[2:], window)
 
         image = image.detach().requires_grad_()
@@ -156,7 +157,7 @@ class _Blend(torch.autograd.Function):
         for places, _ in ctx.visits:
             for place in places:
                 if place[0].start == 0:
-                    total[(slice(None), *place[1:])] += weight
+                    total[place] += weight
         share = functional.pad(gradient, padding) / total
 
         collected = torch.zeros_like(pixels)
@@ -181,16 +182,15 @@ class _State:
         self.device = device
         self.random = torch.get_rng_state()
         self.random_cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        self.autocast = {
-            "enabled": torch.is_autocast_enabled(device.type),
-            "dtype": torch.get_autocast_dtype(device.type),
-        }
+        self.autocast_enabled = torch.is_autocast_enabled(device.type)
+        self.autocast_dtype = torch.get_autocast_dtype(device.type)
 
     @contextmanager
     def again(self) -> Iterator[None]:
         """Within it everything is as it was; on the way out the random state is what it was before."""
         devices = [] if self.random_cuda is None else [self.device]
-        with torch.random.fork_rng(devices), torch.autocast(self.device.type, **self.autocast):
+        autocast = torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_enabled)
+        with torch.random.fork_rng(devices), autocast:
             torch.set_rng_state(self.random)
             if self.random_cuda is not None:
                 torch.cuda.set_rng_state(self.random_cuda, self.device)
