@@ -12,23 +12,39 @@
 
 from monai_shield.attacks.base import Attack, AttackInfo, AttackResult
 from monai_shield.attacks.dag import DAG
+from monai_shield.attacks.fgsm import BIM, FGSM, MIFGSM
 from monai_shield.attacks.noise import UniformNoise
 from monai_shield.attacks.pgd import PGD
+from monai_shield.attacks.seg_pgd import CosPGD, SegPGD
 from monai_shield.attacks.targets import TARGETS, Background, Dilate, Exchange, RunnerUp
 
 __all__ = [
     "ATTACKS",
+    "BIM",
     "DAG",
+    "FGSM",
+    "MIFGSM",
     "PGD",
     "TARGETS",
     "Attack",
     "AttackInfo",
     "AttackResult",
     "Background",
+    "CosPGD",
     "Dilate",
     "Exchange",
     "RunnerUp",
+    "SegPGD",
     "UniformNoise",
 ]
 
-ATTACKS: dict[str, type[Attack]] = {"dag": DAG, "pgd": PGD, "uniform_noise": UniformNoise}
+ATTACKS: dict[str, type[Attack]] = {
+    "bim": BIM,
+    "cos_pgd": CosPGD,
+    "dag": DAG,
+    "fgsm": FGSM,
+    "mi_fgsm": MIFGSM,
+    "pgd": PGD,
+    "seg_pgd": SegPGD,
+    "uniform_noise": UniformNoise,
+}
