@@ -23,11 +23,11 @@ DRAW_STREAM = 2  # set apart from the random starts of the attacks, which may ha
 
 
 class ExpectationNetwork(nn.Module):
-    """Mean logits of a random network over n draws (expectation over transformation: Athalye et al. 2018)::
+    """Mean logits of a random network over n draws (EOT: Athalye et al. 2018, arXiv 1707.07397)::
 
         z(x) = 1/n Σ_i f_i(x),    f_1, ..., f_n the network under n random states
 
-    (arXiv 1707.07397). A random transform before a network is a random network: ``nn.Sequential(transform, network)``.
+    A random transform before a network is a random network: ``nn.Sequential(transform, network)``.
 
     The mean is that of the logits, not of the softmax: its gradient is the mean of the draws' gradients, so that the
     logit loss of DAG is the expectation as published, and it does not vanish where every draw is certain. The logarithm
