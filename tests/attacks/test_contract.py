@@ -22,11 +22,20 @@ from monai_shield.attacks.base import window_width
 
 # settings to run each attack with; more than one where a branch of its own is worth a row
 SETTINGS = [
+    ("apgd", {"epsilon": 0.1, "max_steps": 12}),
+    ("apgd", {"epsilon": 2.0, "norm": "l2", "max_steps": 12, "stop_early": True, "stop_share": 0.4}),
+    ("bim", {"epsilon": 0.1, "max_steps": 6}),
+    ("cos_pgd", {"epsilon": 0.1, "max_steps": 6}),
     ("dag", {"step": 0.02, "max_steps": 12}),
     ("dag", {"step": 0.3, "norm": "l2", "max_steps": 6, "target": "runner_up", "attack_background": True}),
+    ("fgsm", {"epsilon": 0.1}),
+    ("mi_fgsm", {"epsilon": 0.1, "max_steps": 6, "stop_early": True, "stop_share": 0.4}),
     ("pgd", {"epsilon": 0.1, "max_steps": 6}),
     ("pgd", {"epsilon": 2.0, "norm": "l2", "max_steps": 6, "stop_early": True}),
     ("pgd", {"epsilon": 0.1, "max_steps": 6, "target": "background", "random_start": False}),
+    ("sea", {"epsilon": 0.1, "max_steps": 10}),
+    ("sea", {"epsilon": 0.1, "max_steps": 10, "stop_early": True, "stop_share": 0.4, "target": "runner_up"}),
+    ("seg_pgd", {"epsilon": 0.1, "max_steps": 6}),
     ("uniform_noise", {"epsilon": 0.1}),
     ("uniform_noise", {"epsilon": 2.0, "norm": "l2"}),
 ]

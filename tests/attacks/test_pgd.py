@@ -243,7 +243,7 @@ def test_noise_is_uniform_in_the_ball(norm):
 
 
 def test_a_loss_of_ones_own():
-    def gap(logits, problem, held):
+    def gap(logits, problem, held, progress):
         return (logits[:, 0] - logits[:, 1]).flatten(1).sum(1)
 
     network, image = linear(), draw(1, 3, 4, 4)
@@ -260,6 +260,7 @@ def test_a_loss_of_ones_own():
         {"step_size": 0.0},
         {"norm": "l1"},
         {"loss": "hinge"},
+        {"keep": "first"},
         {"target": "foreground"},
     ],
 )

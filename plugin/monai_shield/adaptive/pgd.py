@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_shield.attacks.base import AttackInfo, AttackResult, Problem
-from monai_shield.attacks.pgd import PGD, cross_entropy
+from monai_shield.attacks.losses import cross_entropy
+from monai_shield.attacks.pgd import PGD
 from monai_shield.detectors import Detector, Views
 
 __all__ = ["AdaptivePGD", "ShieldedNetwork"]
@@ -93,10 +94,10 @@ class AdaptivePGD(PGD):
         threshold = self.detector.calibrated().threshold
         shielded = ShieldedNetwork(network, self.detector, self.reformer)
 
-        def loss(logits: Tensor, problem: Problem, held: Tensor) -> Tensor:
+        def loss(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
             assert shielded.score is not None  # the network was just run on this batch
             excess = functional.relu(shielded.score - threshold + self.margin)
-            return cross_entropy(logits, problem, held) - self.penalty * excess
+            return cross_entropy(logits, problem, held, progress) - self.penalty * excess
 
         attack = PGD(
             epsilon=self.epsilon,
@@ -107,6 +108,7 @@ class AdaptivePGD(PGD):
             seed=self.seed,
             loss=loss,
             target=self.target,
+            keep=self.keep,
             bounds=self.bounds,
             window=self.window,
             ignore_index=self.ignore_index,

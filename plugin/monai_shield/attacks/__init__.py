@@ -10,25 +10,47 @@
 # limitations under the License.
 """Attacks on segmentation networks: ``attack(network, image, label=None, mask=None) -> AttackResult``."""
 
+from monai_shield.attacks.apgd import APGD
 from monai_shield.attacks.base import Attack, AttackInfo, AttackResult
 from monai_shield.attacks.dag import DAG
+from monai_shield.attacks.fgsm import BIM, FGSM, MIFGSM
 from monai_shield.attacks.noise import UniformNoise
 from monai_shield.attacks.pgd import PGD
+from monai_shield.attacks.sea import SEA
+from monai_shield.attacks.seg_pgd import CosPGD, SegPGD
 from monai_shield.attacks.targets import TARGETS, Background, Dilate, Exchange, RunnerUp
 
 __all__ = [
+    "APGD",
     "ATTACKS",
+    "BIM",
     "DAG",
+    "FGSM",
+    "MIFGSM",
     "PGD",
+    "SEA",
     "TARGETS",
     "Attack",
     "AttackInfo",
     "AttackResult",
     "Background",
+    "CosPGD",
     "Dilate",
     "Exchange",
     "RunnerUp",
+    "SegPGD",
     "UniformNoise",
 ]
 
-ATTACKS: dict[str, type[Attack]] = {"dag": DAG, "pgd": PGD, "uniform_noise": UniformNoise}
+ATTACKS: dict[str, type[Attack]] = {
+    "apgd": APGD,
+    "bim": BIM,
+    "cos_pgd": CosPGD,
+    "dag": DAG,
+    "fgsm": FGSM,
+    "mi_fgsm": MIFGSM,
+    "pgd": PGD,
+    "sea": SEA,
+    "seg_pgd": SegPGD,
+    "uniform_noise": UniformNoise,
+}

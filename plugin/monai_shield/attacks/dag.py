@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from monai_shield.attacks.base import Attack, AttackInfo, Problem
-from monai_shield.attacks.loop import DIRECTIONS, NORMS, ascend, into_bounds, still_label
+from monai_shield.attacks.loop import DIRECTIONS, NORMS, Steepest, ascend, into_bounds, still_label
 from monai_shield.attacks.targets import TARGETS, Target, adversarial_label
 
 __all__ = ["DAG", "logit_gap"]
@@ -90,16 +90,14 @@ class DAG(Attack):
             network,
             problem,
             loss=logit_gap,
-            direction=DIRECTIONS[self.norm],
-            project=into_bounds,
+            rule=Steepest(DIRECTIONS[self.norm], into_bounds, self.step),
             held=still_label,
-            step=self.step,
             max_steps=self.max_steps,
             stop_share=self.stop_share,
         )
 
 
-def logit_gap(logits: Tensor, problem: Problem, held: Tensor) -> Tensor:
+def logit_gap(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
     """Σ [z_adversarial − z_label] over the pixels that hold out (B,spatial), per image (B,); logits (B,K,spatial)."""
     assert problem.target is not None  # DAG always has one
     wanted = logits.gather(1, problem.target.unsqueeze(1)).squeeze(1)

@@ -8,12 +8,14 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The one gradient loop: an attack hands it a loss, a direction, a projection, and when a pixel holds out."""
+"""The one gradient loop: an attack hands it a loss, a step rule, and when a pixel holds out."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +24,14 @@ from monai_shield.attacks.base import Problem, logits_of, per_image, share_held
 
 __all__ = [
     "DIRECTIONS",
+    "KEEP",
     "NORMS",
     "Criterion",
     "Direction",
     "Loss",
     "Projection",
+    "Steepest",
+    "StepRule",
     "ascend",
     "into_ball",
     "into_bounds",
@@ -37,8 +42,9 @@ __all__ = [
     "unit_linf",
 ]
 
-Loss = Callable[[Tensor, Problem, Tensor], Tensor]
-"""(logits (B,K,spatial), problem, pixels that hold out (B,spatial)) -> what is to grow, per image (B,)."""
+Loss = Callable[[Tensor, Problem, Tensor, float], Tensor]
+"""(logits (B,K,spatial), problem, pixels that hold out (B,spatial), share of the steps taken) -> what is to grow, per
+image (B,)."""
 Direction = Callable[[Tensor], Tensor]
 """Gradient (B,C,spatial) -> where to go (B,C,spatial); zero where the gradient is zero."""
 Projection = Callable[[Tensor, Problem], Tensor]
@@ -47,36 +53,84 @@ Criterion = Callable[[Tensor, Problem], Tensor]
 """(prediction (B,spatial), problem) -> attacked pixels that hold out against the attack (B,spatial)."""
 
 
+class StepRule(Protocol):
+    """From an iterate to the next one. It may remember what it has seen of each image: every run has one of its own."""
+
+    def __call__(self, image: Tensor, gradient: Tensor, value: Tensor, problem: Problem) -> Tensor:
+        """The next image (B,C,spatial), one that is allowed.
+
+        Args:
+            image: iterate (B,C,spatial).
+            gradient: gradient of the loss, zero outside the support (B,C,spatial).
+            value: tracked loss at the iterate (B,).
+            problem: what is asked.
+        """
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with the images ``rows`` (b,) only; the others have left the batch."""
+
+
+@dataclass
+class Steepest:
+    """Step rule x ← project(x + step · window · direction(g)), with momentum g the sum v ← momentum · v + ∇L / ‖∇L‖₁.
+
+    Args:
+        direction: from the gradient to the direction of a step.
+        project: back into what is allowed.
+        step: length of a step, as a fraction of the window.
+        momentum: share of the sum of past gradients that is kept; 0 for the gradient itself.
+    """
+
+    direction: Direction
+    project: Projection
+    step: float
+    momentum: float = 0.0
+    velocity: Tensor | None = field(default=None, init=False)
+
+    def __call__(self, image: Tensor, gradient: Tensor, value: Tensor, problem: Problem) -> Tensor:
+        """The next image (B,C,spatial)."""
+        if self.momentum > 0:
+            # first to a largest entry of 1, as the sum of many vanishing entries would be zero
+            gradient = _over_norm(unit_linf(gradient), 1)
+            if self.velocity is not None:
+                gradient = gradient + self.momentum * self.velocity
+            self.velocity = gradient
+        return self.project(image + self.step * problem.window * self.direction(gradient), problem)
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with the images ``rows`` (b,) only."""
+        if self.velocity is not None:
+            self.velocity = self.velocity[rows]
+
+
 def ascend(
     network: nn.Module,
     problem: Problem,
     *,
     loss: Loss,
-    direction: Direction,
-    project: Projection,
+    rule: StepRule,
     held: Criterion,
-    step: float,
     max_steps: int,
     start: Tensor | None = None,
     stop_share: float | None = None,
-    keep_best: bool = False,
+    keep: str = "last",
+    track: Loss | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Climb the loss, x ← project(x + step · window · direction(∇ loss)), each image until it is done.
+    """Climb the loss, x ← rule(x, ∇ loss), each image until it is done.
 
     Args:
         network: network to attack, in evaluation mode.
         problem: what is asked, for B images; those with nothing to attack stay as they are.
         loss: what is to grow.
-        direction: from the gradient to the direction of a step.
-        project: back into what is allowed.
+        rule: from an iterate to the next one.
         held: which of the attacked pixels hold out.
-        step: length of a step, as a fraction of the window.
         max_steps: steps at most.
         start: where to begin (B,C,spatial), by default at the clean image.
         stop_share: an image is done, and leaves the batch, when no more than this share of its attacked pixels holds
             out; None to take all the steps.
-        keep_best: whether to return the iterate with the highest loss, not the last one. One that was done is
-            returned in either case.
+        keep: which iterate to return: the "last" one, the one with the "highest" tracked loss, or the last of those
+            with the "fewest" pixels that hold out. One that was done is returned in any case.
+        track: loss by which iterates are compared, here and by the step rule; by default ``loss``.
 
     Returns:
         adversarial image (B,C,spatial), steps taken (B,), share of attacked pixels that hold out on it (B,).
@@ -88,6 +142,7 @@ def ascend(
     steps = torch.zeros(len(result), dtype=torch.long, device=result.device)
     remaining = torch.zeros(len(result), dtype=torch.float64, device=result.device)
     highest = torch.full_like(remaining, -math.inf)
+    fewest = torch.full_like(remaining, math.inf)
 
     rows = problem.attacked.flatten(1).any(1).nonzero().squeeze(1)  # images that are still in the batch
     part = problem.select(rows)
@@ -99,14 +154,17 @@ def ascend(
         image = image.detach().requires_grad_(not last)
         logits = logits_of(network, image)
         holding = held(logits.detach().argmax(1), part)
-        value = loss(logits, part, holding)
+        progress = taken / max(max_steps, 1)
+        value = loss(logits, part, holding, progress)
+        tracked = (value if track is None else track(logits.detach(), part, holding, progress)).detach()
 
         share = share_held(holding, part.attacked)
         done = torch.zeros_like(rows, dtype=torch.bool) if stop_share is None else share <= stop_share
-        kept = done | (value.detach() > highest[rows]) if keep_best else torch.ones_like(done)
+        kept = done | _is_better(keep, tracked > highest[rows], share <= fewest[rows])
         result[rows[kept]] = image.detach()[kept]
         remaining[rows[kept]] = share[kept]
-        highest[rows] = torch.maximum(highest[rows], value.detach().double())
+        highest[rows] = torch.maximum(highest[rows], tracked.double())
+        fewest[rows] = torch.minimum(fewest[rows], share)
         steps[rows] = taken
         if last or bool(done.all()):
             break
@@ -117,8 +175,10 @@ def ascend(
         image = image.detach()
         if bool(done.any()):
             stay = (~done).nonzero().squeeze(1)
-            rows, part, image, gradient = rows[stay], part.select(stay), image[stay], gradient[stay]
-        image = project(image + step * part.window * direction(part.confine(gradient)), part)
+            rows, part = rows[stay], part.select(stay)
+            image, gradient, tracked = image[stay], gradient[stay], tracked[stay]
+            rule.select(stay)
+        image = rule(image, part.confine(gradient), tracked, part)
     return result, steps, remaining
 
 
@@ -167,10 +227,18 @@ def not_yet_target(prediction: Tensor, problem: Problem) -> Tensor:
     return problem.attacked & (prediction != problem.target)
 
 
+def _is_better(keep: str, higher: Tensor, no_more: Tensor) -> Tensor:
+    """Which images (B,) keep this iterate: by its loss ``higher`` (B,) or its pixels that hold out ``no_more`` (B,)."""
+    if keep == "highest":
+        return higher
+    return no_more if keep == "fewest" else torch.ones_like(higher)
+
+
 def _over_norm(gradient: Tensor, order: float) -> Tensor:
     length = per_image(torch.linalg.vector_norm(gradient.flatten(1), order, dim=1), gradient)
     return torch.where(length > 0, gradient / length, 0)
 
 
+KEEP = ("last", "highest", "fewest")
 NORMS = ("linf", "l2")
 DIRECTIONS: dict[str, Direction] = {"sign": sign, "linf": unit_linf, "l2": unit_l2}

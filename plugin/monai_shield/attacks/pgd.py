@@ -17,14 +17,27 @@ from functools import partial
 from typing import ClassVar
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from monai_shield.attacks.base import Attack, AttackInfo, Problem
-from monai_shield.attacks.loop import DIRECTIONS, NORMS, Loss, ascend, into_ball, not_yet_target, still_label
+from monai_shield.attacks.loop import (
+    DIRECTIONS,
+    KEEP,
+    NORMS,
+    Direction,
+    Loss,
+    Projection,
+    Steepest,
+    StepRule,
+    ascend,
+    into_ball,
+    not_yet_target,
+    still_label,
+)
+from monai_shield.attacks.losses import loss_called, tracked_for
 from monai_shield.attacks.noise import add_noise
 from monai_shield.attacks.targets import TARGETS, Target, adversarial_label
 
-__all__ = ["LOSSES", "PGD", "cross_entropy"]
+__all__ = ["PGD"]
 
 
 @dataclass(eq=False)
@@ -47,9 +60,12 @@ class PGD(Attack):
         norm: norm of the budget, "linf" or "l2".
         random_start: whether to start at a random point of the ball, not at the clean image.
         seed: the start of an image comes from (seed, its index).
-        loss: "cross_entropy", or a callable like :func:`cross_entropy`.
+        loss: a name in :data:`~monai_shield.attacks.losses.LOSSES`, or a callable like those.
         target: adversarial label as in :class:`~monai_shield.attacks.dag.DAG`; None for an untargeted attack.
         stop_early: whether an image stops at its first success.
+        keep: which iterate an image keeps: the "last" one, the one with the "highest" loss (by cross entropy, where
+            the values of the loss cannot be compared between iterates), or the last of those with the "fewest" pixels
+            that hold out.
 
     Raises:
         ValueError: when a setting is out of its range.
@@ -62,6 +78,8 @@ class PGD(Attack):
         arxiv="1706.06083",
     )
 
+    reach: ClassVar[float] = 2.5  # way all the steps could go together, in radii
+
     epsilon: float
     step_size: float | None = None
     max_steps: int = 40
@@ -71,13 +89,15 @@ class PGD(Attack):
     loss: str | Loss = "cross_entropy"
     target: Target | None = None
     stop_early: bool = False
+    keep: str = "highest"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.norm not in NORMS:
             raise ValueError(f"norm must be one of {NORMS}, got {self.norm!r}.")
-        if isinstance(self.loss, str) and self.loss not in LOSSES:
-            raise ValueError(f"no loss {self.loss!r}; there are {', '.join(sorted(LOSSES))}.")
+        if self.keep not in KEEP:
+            raise ValueError(f"keep must be one of {KEEP}, got {self.keep!r}.")
+        loss_called(self.loss)
         if isinstance(self.target, str) and self.target not in TARGETS:
             raise ValueError(f"no target rule {self.target!r}; there are {', '.join(sorted(TARGETS))}.")
         if not self.epsilon >= 0 or self.max_steps < 1 or (self.step_size is not None and not self.step_size > 0):
@@ -94,30 +114,25 @@ class PGD(Attack):
         return ascend(
             network,
             problem,
-            loss=LOSSES[self.loss] if isinstance(self.loss, str) else self.loss,
-            direction=DIRECTIONS["sign" if self.norm == "linf" else "l2"],
-            project=partial(into_ball, epsilon=self.epsilon, norm=self.norm),
+            loss=loss_called(self.loss),
+            rule=self._rule(self.epsilon),
             held=still_label if problem.target is None else not_yet_target,
-            step=2.5 * self.epsilon / self.max_steps if self.step_size is None else self.step_size,
             max_steps=self.max_steps,
             start=start,
             stop_share=self.stop_share if self.stop_early else None,
-            keep_best=True,
+            keep=self.keep,
+            track=tracked_for(self.loss),
         )
 
+    def _rule(self, epsilon: float) -> StepRule:
+        """A step rule for one run in the ball of radius ``epsilon``."""
+        return Steepest(self._direction(), self._project(epsilon), self._step())
 
-def cross_entropy(logits: Tensor, problem: Problem, held: Tensor) -> Tensor:
-    """Mean cross entropy of the attacked pixels, per image (B,): with the label, or minus that with the target.
+    def _direction(self) -> Direction:
+        return DIRECTIONS["sign" if self.norm == "linf" else "l2"]
 
-    Args:
-        logits: logits (B,K,spatial).
-        problem: what is asked; its target decides the direction.
-        held: pixels that hold out (B,spatial), not used.
-    """
-    wanted = problem.label if problem.target is None else problem.target
-    pixels = functional.cross_entropy(logits, wanted, reduction="none") * problem.attacked
-    mean = pixels.flatten(1).sum(1) / problem.attacked.flatten(1).sum(1).clamp(min=1)
-    return mean if problem.target is None else -mean
+    def _project(self, epsilon: float) -> Projection:
+        return partial(into_ball, epsilon=epsilon, norm=self.norm)
 
-
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy}
+    def _step(self) -> float:
+        return self.reach * self.epsilon / self.max_steps if self.step_size is None else self.step_size

@@ -1,0 +1,101 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The fast gradient sign method and its iterated forms: PGD from the clean image that keeps its last iterate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from monai_shield.attacks.base import AttackInfo
+from monai_shield.attacks.loop import Steepest
+from monai_shield.attacks.pgd import PGD
+
+__all__ = ["BIM", "FGSM", "MIFGSM"]
+
+
+@dataclass(eq=False)
+class FGSM(PGD):
+    """Fast gradient sign method (Goodfellow et al. 2015, arXiv 1412.6572): x ← x + epsilon · window · sign ∇L(x).
+
+    One step from the clean image; under "l2" along ∇L / ‖∇L‖₂. Its settings are those of
+    :class:`~monai_shield.attacks.pgd.PGD` but for the length and number of its steps.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="FGSM",
+        paper="Goodfellow et al., Explaining and Harnessing Adversarial Examples",
+        year=2015,
+        arxiv="1412.6572",
+    )
+    reach: ClassVar[float] = 1.0
+
+    step_size: float | None = field(default=None, init=False)
+    max_steps: int = field(default=1, init=False)
+    random_start: bool = False
+    keep: str = "last"
+
+
+@dataclass(eq=False)
+class BIM(PGD):
+    """Basic iterative method (Kurakin et al. 2017, arXiv 1607.02533): FGSM in small steps, each clipped to the ball.
+
+    From the clean image to the last iterate. Its settings are those of :class:`~monai_shield.attacks.pgd.PGD`; by
+    default a step is 1.25 · epsilon / max_steps, as the paper's min(epsilon + 4, 1.25 · epsilon) steps of 1 (all on a
+    scale of 255) go at most that far.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="BIM",
+        paper="Kurakin et al., Adversarial Examples in the Physical World",
+        year=2017,
+        arxiv="1607.02533",
+    )
+    reach: ClassVar[float] = 1.25
+
+    max_steps: int = 10
+    random_start: bool = False
+    keep: str = "last"
+
+
+@dataclass(eq=False)
+class MIFGSM(BIM):
+    """Momentum iterative FGSM (Dong et al. 2018, arXiv 1710.06081): BIM along the sum of past gradients::
+
+        v ← momentum · v + ∇L(x) / ‖∇L(x)‖₁,    x ← Π(x + step · window · sign v)
+
+    It gets past small bumps of L, and its images mislead other networks more often. Its settings are those of
+    :class:`BIM`; by default a step is epsilon / max_steps.
+
+    Args:
+        momentum: share of the sum of past gradients that is kept.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="MI-FGSM",
+        paper="Dong et al., Boosting Adversarial Attacks with Momentum",
+        year=2018,
+        arxiv="1710.06081",
+    )
+    reach: ClassVar[float] = 1.0
+
+    momentum: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.momentum >= 0:
+            raise ValueError(f"momentum must not be negative, got {self.momentum}.")
+
+    def _rule(self, epsilon: float) -> Steepest:
+        return Steepest(self._direction(), self._project(epsilon), self._step(), self.momentum)

@@ -1,0 +1,150 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What an attack makes grow on the attacked pixels, one number an image.
+
+Every loss is a :data:`~monai_shield.attacks.loop.Loss`: it takes the logits (B,K,spatial), the problem, the pixels that
+hold out (B,spatial) and the share of the steps taken (0 at the first), and returns (B,). It is a mean over *all*
+attacked pixels, also where only those that hold out count, so that one pixel weighs the same in every iterate. Without
+a target it grows away from the label; with one it grows toward the adversarial label, and "holds out" means that a
+pixel is not yet predicted as that.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from monai_shield.attacks.base import Problem
+from monai_shield.attacks.loop import Loss
+
+__all__ = [
+    "COMPARABLE",
+    "LOSSES",
+    "cos_pgd",
+    "cross_entropy",
+    "jensen_shannon",
+    "loss_called",
+    "masked_cross_entropy",
+    "masked_norm_correlation",
+    "seg_pgd",
+    "tracked_for",
+]
+
+
+def cross_entropy(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
+    """Cross entropy with the label, or minus that with the target, (B,)."""
+    return _mean(_cross_entropy(logits, problem), problem)
+
+
+def masked_cross_entropy(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
+    """Cross entropy of the pixels that hold out only (Croce et al. 2024, arXiv 2306.12941), (B,)."""
+    return _mean(_cross_entropy(logits, problem) * held, problem)
+
+
+def seg_pgd(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
+    """Cross entropy, weighted 1 − λ on the pixels that hold out and λ on the others (Gu et al. 2022, arXiv 2207.12391).
+
+    λ = progress / 2: first only the pixels that hold out count, at the end all alike. (B,)
+    """
+    share = progress / 2
+    return _mean(_cross_entropy(logits, problem) * torch.where(held, 1 - share, share), problem)
+
+
+def cos_pgd(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
+    """Cross entropy, weighted by how far a pixel has still to go (Agnihotri et al. 2024, arXiv 2302.02213), (B,).
+
+    The weight is the cosine of the softmax p and the one-hot label, p_label / ‖p‖₂; with a target it is one minus the
+    cosine with that. It is a weight, not a way for the gradient.
+    """
+    probability = logits.detach().softmax(1)
+    cosine = _of(probability, _wanted(problem)) / torch.linalg.vector_norm(probability, dim=1)
+    return _mean(_cross_entropy(logits, problem) * (cosine if problem.target is None else 1 - cosine), problem)
+
+
+def jensen_shannon(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
+    """Jensen-Shannon divergence of the softmax from the one-hot label, or minus that from the target, (B,).
+
+    In [0, log 2], so that its gradient fades on pixels that are wrong already (Croce et al. 2024, arXiv 2306.12941).
+    With p the probability of the label it is log 2 + (p log p − (1 + p) log(1 + p)) / 2: the other classes' share of
+    either divergence does not depend on how they divide it.
+    """
+    log_probability = _of(logits.log_softmax(1), _wanted(problem))
+    probability = log_probability.exp()
+    entropies = probability * log_probability - (1 + probability) * torch.log1p(probability)
+    return _mean(_away(math.log(2) + entropies / 2, problem), problem)
+
+
+def masked_norm_correlation(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
+    """Minus the label's logit over the norm of all of them, −z_label / ‖z‖₂, on the pixels that hold out, (B,).
+
+    With a target, plus that of the target. Blind to the scale of the logits (Croce et al. 2024, arXiv 2306.12941).
+    """
+    length = torch.linalg.vector_norm(logits, dim=1)
+    length = length.masked_fill(length == 0, 1)  # logits that are all zero have no direction, but a finite gradient
+    return _mean(_away(-_of(logits, _wanted(problem)) / length, problem) * held, problem)
+
+
+def _wanted(problem: Problem) -> Tensor:
+    """The class (B,spatial) a loss is about: to get away from the label, or to the target."""
+    return problem.label if problem.target is None else problem.target
+
+
+def _away(pixels: Tensor, problem: Problem) -> Tensor:
+    """A distance (B,spatial) from what is wanted: it is to grow from a label and to shrink from a target."""
+    return pixels if problem.target is None else -pixels
+
+
+def _cross_entropy(logits: Tensor, problem: Problem) -> Tensor:
+    """Cross entropy of each pixel (B,spatial), the sign such that it is to grow."""
+    return _away(functional.cross_entropy(logits, _wanted(problem), reduction="none"), problem)
+
+
+def _of(values: Tensor, label: Tensor) -> Tensor:
+    """What ``values`` (B,K,spatial) has for the class ``label`` (B,spatial)."""
+    return values.gather(1, label.unsqueeze(1)).squeeze(1)
+
+
+def _mean(pixels: Tensor, problem: Problem) -> Tensor:
+    """Mean (B,) over the attacked pixels of a value of each (B,spatial)."""
+    return (pixels * problem.attacked).flatten(1).sum(1) / problem.attacked.flatten(1).sum(1).clamp(min=1)
+
+
+LOSSES: dict[str, Loss] = {
+    "cos_pgd": cos_pgd,
+    "cross_entropy": cross_entropy,
+    "jensen_shannon": jensen_shannon,
+    "masked_cross_entropy": masked_cross_entropy,
+    "masked_norm_correlation": masked_norm_correlation,
+    "seg_pgd": seg_pgd,
+}
+COMPARABLE = frozenset({"cross_entropy", "jensen_shannon"})
+"""Losses that are higher on a stronger iterate. The others drop a pixel once it is wrong, or change as they go."""
+
+
+def loss_called(loss: str | Loss) -> Loss:
+    """The loss of that name, or the loss itself.
+
+    Raises:
+        ValueError: when no loss has that name.
+    """
+    if not isinstance(loss, str):
+        return loss
+    if loss not in LOSSES:
+        raise ValueError(f"no loss {loss!r}; there are {', '.join(sorted(LOSSES))}.")
+    return LOSSES[loss]
+
+
+def tracked_for(loss: str | Loss) -> Loss | None:
+    """What iterates are compared by when ``loss`` is climbed: cross entropy where it cannot, else None for itself."""
+    return cross_entropy if isinstance(loss, str) and loss not in COMPARABLE else None

@@ -1,0 +1,83 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The segmentation ensemble attack: what is left of an image after the strongest of several attacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from monai_shield.attacks.apgd import APGD
+from monai_shield.attacks.base import AttackInfo, Problem
+from monai_shield.attacks.loop import Loss
+from monai_shield.attacks.losses import loss_called
+
+__all__ = ["SEA"]
+
+
+@dataclass(eq=False)
+class SEA(APGD):
+    """Segmentation ensemble attack (Croce et al. 2024, arXiv 2306.12941): the worst of one APGD for each loss.
+
+    Of its runs each image keeps the one after which the fewest attacked pixels hold out, of equal ones the first. A
+    run goes through balls of 2, 1.5 and 1 times epsilon. ``steps`` are those of all the runs an image took part in;
+    with ``stop_early`` an image sits out the runs after its first success. Its other settings are those of
+    :class:`~monai_shield.attacks.apgd.APGD`.
+
+    Args:
+        max_steps: number of steps of each run.
+        losses: the loss of each run: names in :data:`~monai_shield.attacks.losses.LOSSES`, or callables like those.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="SEA",
+        paper="Croce et al., Towards Reliable Evaluation and Fast Training of Robust Semantic Segmentation Models",
+        year=2024,
+        arxiv="2306.12941",
+    )
+
+    loss: str | Loss = field(default="cross_entropy", init=False)
+    max_steps: int = 300
+    radii: Sequence[float] = (2.0, 1.5, 1.0)
+    shares: Sequence[float] = (0.3, 0.3, 0.4)
+    losses: Sequence[str | Loss] = ("masked_cross_entropy", "seg_pgd", "jensen_shannon", "masked_norm_correlation")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.losses) == 0:
+            raise ValueError("losses must name one at least.")
+        for loss in self.losses:
+            loss_called(loss)
+
+    def _run(self, network: nn.Module, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+        worst = problem.image.clone()
+        steps = torch.zeros(len(worst), dtype=torch.long, device=worst.device)
+        remaining = torch.full((len(worst),), math.inf, dtype=torch.float64, device=worst.device)
+        rows = torch.arange(len(worst), device=worst.device)  # images that still take part
+        for loss in self.losses:
+            image, taken, left = self._climb(network, problem.select(rows), loss)
+            steps[rows] += taken
+            stronger = left < remaining[rows]
+            worst[rows[stronger]] = image[stronger]
+            remaining[rows[stronger]] = left[stronger]
+            if self.stop_early:
+                rows = rows[remaining[rows] > self.stop_share]
+                if len(rows) == 0:
+                    break
+        return worst, steps, remaining

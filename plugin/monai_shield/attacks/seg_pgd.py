@@ -1,0 +1,61 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""PGD with a loss made for segmentation: which pixels pull, and how much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from monai_shield.attacks.base import AttackInfo
+from monai_shield.attacks.loop import Loss
+from monai_shield.attacks.pgd import PGD
+
+__all__ = ["CosPGD", "SegPGD"]
+
+
+@dataclass(eq=False)
+class SegPGD(PGD):
+    """SegPGD (Gu et al. 2022, arXiv 2207.12391): PGD by the loss :func:`~monai_shield.attacks.losses.seg_pgd`.
+
+    First the pixels that still hold out pull, toward the end all alike. An image keeps the iterate on which the fewest
+    hold out. Its settings are those of :class:`~monai_shield.attacks.pgd.PGD`.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="SegPGD",
+        paper="Gu et al., SegPGD: An Effective and Efficient Adversarial Attack for Evaluating and Boosting "
+        "Segmentation Robustness",
+        year=2022,
+        arxiv="2207.12391",
+    )
+
+    loss: str | Loss = "seg_pgd"
+    keep: str = "fewest"
+
+
+@dataclass(eq=False)
+class CosPGD(PGD):
+    """CosPGD (Agnihotri et al. 2024, arXiv 2302.02213): PGD by the loss :func:`~monai_shield.attacks.losses.cos_pgd`.
+
+    A pixel pulls by how close it is to its label, or how far from its target. An image keeps the iterate on which the
+    fewest hold out. Its settings are those of :class:`~monai_shield.attacks.pgd.PGD`.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="CosPGD",
+        paper="Agnihotri et al., CosPGD: An Efficient White-Box Adversarial Attack for Pixel-Wise Prediction Tasks",
+        year=2024,
+        arxiv="2302.02213",
+    )
+
+    loss: str | Loss = "cos_pgd"
+    keep: str = "fewest"
