@@ -12,18 +12,23 @@
 
 from monai_shield.attacks.apgd import APGD
 from monai_shield.attacks.base import Attack, AttackInfo, AttackResult
+from monai_shield.attacks.bpda import BPDA
 from monai_shield.attacks.dag import DAG
+from monai_shield.attacks.eot import ExpectationNetwork
 from monai_shield.attacks.fgsm import BIM, FGSM, MIFGSM
+from monai_shield.attacks.heads import MultiLabel, SelectOutput
 from monai_shield.attacks.noise import UniformNoise
 from monai_shield.attacks.pgd import PGD
 from monai_shield.attacks.sea import SEA
 from monai_shield.attacks.seg_pgd import CosPGD, SegPGD
+from monai_shield.attacks.sliding import SlidingWindowNetwork
 from monai_shield.attacks.targets import TARGETS, Background, Dilate, Exchange, RunnerUp
 
 __all__ = [
     "APGD",
     "ATTACKS",
     "BIM",
+    "BPDA",
     "DAG",
     "FGSM",
     "MIFGSM",
@@ -37,8 +42,12 @@ __all__ = [
     "CosPGD",
     "Dilate",
     "Exchange",
+    "ExpectationNetwork",
+    "MultiLabel",
     "RunnerUp",
     "SegPGD",
+    "SelectOutput",
+    "SlidingWindowNetwork",
     "UniformNoise",
 ]
 
