@@ -15,6 +15,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,15 @@ def tiny_bundle(tmp_path_factory) -> Path:
     detector.detectors["spectrum"].fit(item["image"] for item in slices)
     calibrator = ShieldCalibrator(network, detector, reformer)
     calibrator.fit(slices)
-    calibrator.calibrate(slices, source="brains that do not exist")
+    calibration = calibrator.calibrate(slices, source="brains that do not exist")
+    # halfway to the next higher score: one that lies on the threshold would fall on either side of it, depending on who
+    # shares its batch; and a volume with room, for one that lies otherwise in its file has other slices
+    higher = calibration.scores[calibration.scores > calibration.threshold].min()
+    detector.calibration = replace(
+        calibration,
+        threshold=float(calibration.threshold + higher) / 2,
+        volume_limit=calibration.volume_limit + 0.1,
+    )
     save_weights(network, root / "models" / "model.pt")
     save_weights(detector, root / "models" / "shield" / "detector.pt")
     save_weights(reformer, root / "models" / "shield" / "reformer.pt")

@@ -196,7 +196,7 @@ def test_a_site_calibrates_again_on_its_own_images(tiny_repository, brain_folder
     state = new["_extra_state"]
     assert state["t_fp"] == 0.1
     assert state["num_volumes"] == 4
-    assert str(brain_folder) in state["source"]
+    assert state["source"] == f"{brain_folder.name} (all)"
     n = len(state["scores"])
     assert state["threshold"] == sorted(state["scores"].tolist(), reverse=True)[int(0.1 * (n + 1)) - 1]
     infer(root, str(brain_file()), output_dir=str(tmp_path / "out"), detector_weights=str(detector))
