@@ -78,3 +78,17 @@ def test_parts_are_left_as_they_were(shield: tuple) -> None:
     AdaptivePGD(detector=detector, reformer=reformer, epsilon=0.1, max_steps=2)(target, image)
     assert target.training
     assert all(parameter.requires_grad and parameter.grad is None for parameter in target.parameters())
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"loss": "jensen_shannon"}, {"stop_early": True, "stop_share": 0.5}, {"keep": "last"}]
+)
+def test_without_a_penalty_it_is_pgd_on_the_shielded_network(shield: tuple, settings: dict) -> None:
+    """Whatever the settings: none of them gets lost on the way."""
+    target, detector, reformer, image = shield
+    settings = {"epsilon": 0.15, "max_steps": 8, "bounds": (0.0, 1.0), "random_start": False, **settings}
+    plain = PGD(**settings)(ShieldedNetwork(target, detector, reformer), image)
+    adaptive = AdaptivePGD(detector=detector, reformer=reformer, penalty=0.0, **settings)(target, image)
+    assert torch.equal(adaptive.image, plain.image)
+    assert torch.equal(adaptive.steps, plain.steps)
+    assert torch.equal(adaptive.success, plain.success)

@@ -124,22 +124,16 @@ def test_it_is_the_label_that_the_bundle_writes(root, brain_file, tmp_path):
         dataset_dir=str(file),
         output_dir=str(tmp_path / "out"),
         device="cpu",
+        network="$@network_def",  # as the server holds it: in another memory format a tie may fall the other way
     )
     written = np.asarray(nib.load(tmp_path / "out" / "brain_seg.nii.gz").dataobj)
-    # two memory formats of one random network: here and there a tie falls the other way
-    assert np.mean(data["pred"][0].numpy() != written) < 1e-4
     assert len(np.unique(written)) > 10
+    assert np.array_equal(data["pred"][0].numpy(), written)
     record = json.loads((tmp_path / "out" / "brain_shield.json").read_text())
-    shield = data["result"]["shield"]
-    assert set(shield) <= set(record)
-    for key in ("rejected", "scored", "slice_threshold", "threshold"):
-        assert record[key] == shield[key]
-    scores = [
-        np.array([np.nan if score is None else score for score in each["slice_scores"]]) for each in (shield, record)
-    ]
-    np.testing.assert_allclose(*scores, rtol=1e-3, atol=1e-3)
-    near = np.abs(scores[0] - shield["slice_threshold"]) < 1e-2
-    assert np.array_equal(np.array(shield["slice_rejected"])[~near], np.array(record["slice_rejected"])[~near])
+    for key, value in data["result"]["shield"].items():
+        if key == "slice_scores":
+            value = [None if score is None else pytest.approx(score, rel=1e-4) for score in value]
+        assert record[key] == value
 
 
 def test_a_rejected_image_comes_without_a_label(root, brain, write_nifti, tmp_path):

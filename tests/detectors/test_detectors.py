@@ -193,6 +193,10 @@ def test_the_target_runs_twice_and_no_more() -> None:
     PredictionConsistency()(shared)
     assert shared.reformed_prediction is shared.reformed_prediction
     assert sorted(calls) == ["reformer", "target", "target"]
+    halving = nn.AvgPool2d(1, divisor_override=2)
+    PredictionConsistency(reformer=halving)(shared)
+    torch.testing.assert_close(shared.prediction_under(halving), target(0.5 * shared.image))
+    assert calls.count("target") == 4  # one for the second reformer, one by this test itself
 
 
 def parts() -> dict[str, Detector]:

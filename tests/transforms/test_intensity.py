@@ -42,9 +42,14 @@ def test_the_window_of_many_voxels_is_numpy_s_percentile():
     assert high == pytest.approx(np.percentile(values, 99.5), rel=1e-3)
 
 
-@given(values=images.map(np.rint).filter(np.ptp), factor=st.sampled_from([2.0**-10, 0.5, 4.0, 2.0**12]))
+#: A power of two times a number that is not normal rounds, which no file's unit does.
+normal = images.map(lambda values: np.where(np.abs(values) < 1e-30, 0, values).astype(np.float32)).filter(
+    lambda values: values.max() > min(0, values.min())
+)
+
+
+@given(values=normal, factor=st.sampled_from([2.0**-10, 0.5, 4.0, 2.0**12]))
 def test_the_unit_of_a_file_does_not_matter(values, factor):
-    """Whole numbers times a power of two: nothing rounds, and nothing gets so small that it is not normal."""
     image = torch.from_numpy(values)
     low, high = intensity_window(image)
     assert intensity_window(image * factor) == (low * factor, high * factor)

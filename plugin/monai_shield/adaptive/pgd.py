@@ -13,14 +13,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_shield.attacks.base import AttackInfo, AttackResult, Problem
-from monai_shield.attacks.losses import cross_entropy
+from monai_shield.attacks.losses import loss_called
 from monai_shield.attacks.pgd import PGD
 from monai_shield.detectors import Detector, Views
 
@@ -58,8 +58,9 @@ class AdaptivePGD(PGD):
 
         L(x) = CE(target(reformer(x)), y) − penalty · max(0, score(x) − threshold + margin)
 
-    Every part of the shield has a gradient, so none is approximated. The starting point of the attack is the clean
-    image, which the detector accepts, unless ``random_start`` is set.
+    CE stands for the ``loss``. Every part of the shield has a gradient, so none is approximated. The starting point of
+    the attack is the clean image, which the detector accepts, unless ``random_start`` is set. Its other settings are
+    those of :class:`~monai_shield.attacks.pgd.PGD`.
 
     Args:
         detector: calibrated detector of the shield.
@@ -93,26 +94,13 @@ class AdaptivePGD(PGD):
         """Attack the shield around ``network``; arguments and result are those of every attack."""
         threshold = self.detector.calibrated().threshold
         shielded = ShieldedNetwork(network, self.detector, self.reformer)
+        wrong = loss_called(self.loss)
 
         def loss(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
             assert shielded.score is not None  # the network was just run on this batch
             excess = functional.relu(shielded.score - threshold + self.margin)
-            return cross_entropy(logits, problem, held, progress) - self.penalty * excess
+            return wrong(logits, problem, held, progress) - self.penalty * excess
 
-        attack = PGD(
-            epsilon=self.epsilon,
-            step_size=self.step_size,
-            max_steps=self.max_steps,
-            norm=self.norm,
-            random_start=self.random_start,
-            seed=self.seed,
-            loss=loss,
-            target=self.target,
-            keep=self.keep,
-            bounds=self.bounds,
-            window=self.window,
-            ignore_index=self.ignore_index,
-            attack_background=self.attack_background,
-            confine_to_mask=self.confine_to_mask,
-        )
+        settings = {each.name: getattr(self, each.name) for each in fields(PGD)}
+        attack = PGD(**settings | {"loss": loss})
         return attack(shielded, image, label, mask, index=index)

@@ -97,5 +97,5 @@ class MIFGSM(BIM):
         if not self.momentum >= 0:
             raise ValueError(f"momentum must not be negative, got {self.momentum}.")
 
-    def _rule(self, epsilon: float) -> Steepest:
-        return Steepest(self._direction(), self._project(epsilon), self._step(), self.momentum)
+    def _rule(self) -> Steepest:
+        return Steepest(self._direction(), self._project(self.epsilon), self._step(), self.momentum)

@@ -115,7 +115,7 @@ class PGD(Attack):
             network,
             problem,
             loss=loss_called(self.loss),
-            rule=self._rule(self.epsilon),
+            rule=self._rule(),
             held=still_label if problem.target is None else not_yet_target,
             max_steps=self.max_steps,
             start=start,
@@ -124,9 +124,9 @@ class PGD(Attack):
             track=tracked_for(self.loss),
         )
 
-    def _rule(self, epsilon: float) -> StepRule:
-        """A step rule for one run in the ball of radius ``epsilon``."""
-        return Steepest(self._direction(), self._project(epsilon), self._step())
+    def _rule(self) -> StepRule:
+        """A step rule for one run."""
+        return Steepest(self._direction(), self._project(self.epsilon), self._step())
 
     def _direction(self) -> Direction:
         return DIRECTIONS["sign" if self.norm == "linf" else "l2"]

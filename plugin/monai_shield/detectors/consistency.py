@@ -67,7 +67,7 @@ class PredictionConsistency(Detector):
         self.sigmoid = sigmoid
 
     def forward(self, views: Views) -> torch.Tensor:
-        other = views.reformed_prediction if self.reformer is None else views.segment(self.reformer(views.image))
+        other = views.reformed_prediction if self.reformer is None else views.prediction_under(self.reformer)
         moved = jensen_shannon(views.prediction, other, self.sigmoid).flatten(1)
         if not self.body_only:
             return moved.mean(dim=1)

@@ -50,6 +50,7 @@ class Views:
         self._target = target
         self._reformer = reformer
         self._magnitudes: dict[bool, torch.Tensor] = {}
+        self._predictions: dict[Network, torch.Tensor] = {}
 
     def magnitude(self, shift: bool = True) -> torch.Tensor:
         """Magnitude of the discrete Fourier transform, zero frequency in the center or not, (B, C, H, W[, D])."""
@@ -70,7 +71,7 @@ class Views:
     @cached_property
     def prediction(self) -> torch.Tensor:
         """Logits of the target on the image as it came, (B, K, H, W[, D])."""
-        return self.segment(self.image)
+        return self._segment(self.image)
 
     @cached_property
     def reformed(self) -> torch.Tensor:
@@ -80,10 +81,15 @@ class Views:
     @cached_property
     def reformed_prediction(self) -> torch.Tensor:
         """Logits of the target on the reformed image, (B, K, H, W[, D])."""
-        return self.prediction if self._reformer is None else self.segment(self.reformed)
+        return self.prediction if self._reformer is None else self._segment(self.reformed)
 
-    def segment(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits of the target on any image, (B, K, H, W[, D])."""
+    def prediction_under(self, reformer: Network) -> torch.Tensor:
+        """Logits of the target on the image as another reformer leaves it, (B, K, H, W[, D])."""
+        if reformer not in self._predictions:
+            self._predictions[reformer] = self._segment(reformer(self.image))
+        return self._predictions[reformer]
+
+    def _segment(self, image: torch.Tensor) -> torch.Tensor:
         if self._target is None:
             raise ValueError("these views hold no target network: a prediction was asked for.")
         return self._target(image)

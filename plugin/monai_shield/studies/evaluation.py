@@ -186,7 +186,7 @@ class ShieldEvaluation:
             for name, score in self._scores(views).items():
                 scores.setdefault(name, []).append(score.cpu())
             predictions = {"bare": views.prediction, "reformed": views.reformed_prediction}
-            predictions |= {name: self.network(module(x)) for name, module in self.filters.items()}
+            predictions |= {name: views.prediction_under(module) for name, module in self.filters.items()}
             for name, logits in predictions.items():
                 found = overlap_counts(logits.argmax(dim=1, keepdim=True), y, self.num_classes)
                 counts.setdefault(name, []).append(found.cpu())
