@@ -14,7 +14,7 @@ from torch import nn
 
 from monai_shield.attacks import APGD, PGD
 from monai_shield.attacks.apgd import Halving, checkpoints
-from monai_shield.attacks.base import Problem
+from monai_shield.attacks.problem import Problem
 
 WIDE = (-1000.0, 1000.0)
 SHAPES = [(3, 1, 6, 5), (2, 1, 5, 4, 3)]
@@ -52,7 +52,7 @@ def climb(slope, best_at, steps=100):
     """One pixel that climbs −slope · |x − best_at| in [−1, 1] from 0; the iterates, and the rule at the end."""
     one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
     pixel = torch.ones(1, 1, 1, dtype=torch.bool)
-    problem = Problem(0 * one, pixel.long(), None, pixel, None, -one, one, one, torch.arange(1))
+    problem = Problem(0 * one, pixel.long(), None, ~pixel, pixel, None, -one, one, one, torch.arange(1))
     rule = Halving(torch.sign, lambda image, problem: image.clamp(-1, 1), 2.0, checkpoints(steps))
     image, iterates = 0 * one, []
     for _ in range(steps):

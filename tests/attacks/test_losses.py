@@ -17,7 +17,6 @@ from torch import nn
 from torch.nn import functional
 
 from monai_shield.attacks import PGD
-from monai_shield.attacks.base import Problem
 from monai_shield.attacks.loop import not_yet_target, still_label
 from monai_shield.attacks.losses import (
     LOSSES,
@@ -28,6 +27,7 @@ from monai_shield.attacks.losses import (
     masked_norm_correlation,
     seg_pgd,
 )
+from monai_shield.attacks.problem import Problem
 
 CLASSES = 4
 every_loss = pytest.mark.parametrize("name", sorted(LOSSES))
@@ -45,7 +45,7 @@ def pose(shape, targeted=False, seed=0):
     attacked = torch.ones(shape, dtype=torch.bool)
     attacked[:, -1] = False
     one = torch.ones(shape[0], 1, *[1] * (len(shape) - 1), dtype=torch.float64)
-    problem = Problem(logits, label, target, attacked, None, -one, one, one, torch.arange(shape[0]))
+    problem = Problem(logits, label, target, ~attacked, attacked, None, -one, one, one, torch.arange(shape[0]))
     held = (still_label if target is None else not_yet_target)(logits.argmax(1), problem)
     return logits, problem, held
 

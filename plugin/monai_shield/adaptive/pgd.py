@@ -19,9 +19,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_shield.attacks.base import AttackInfo, AttackResult, Problem
+from monai_shield.attacks.base import AttackInfo, AttackResult
 from monai_shield.attacks.losses import loss_called
 from monai_shield.attacks.pgd import PGD
+from monai_shield.attacks.problem import Problem
 from monai_shield.detectors import Detector, Views
 
 __all__ = ["AdaptivePGD", "ShieldedNetwork"]

@@ -13,6 +13,7 @@
 from monai_shield.attacks.apgd import APGD
 from monai_shield.attacks.base import Attack, AttackInfo, AttackResult
 from monai_shield.attacks.bpda import BPDA
+from monai_shield.attacks.criteria import AllOf, AnyOf, Criterion, RemainingShare, StructureDice, TargetDice
 from monai_shield.attacks.dag import DAG
 from monai_shield.attacks.eot import ExpectationNetwork
 from monai_shield.attacks.fgsm import BIM, FGSM, MIFGSM
@@ -35,19 +36,25 @@ __all__ = [
     "PGD",
     "SEA",
     "TARGETS",
+    "AllOf",
+    "AnyOf",
     "Attack",
     "AttackInfo",
     "AttackResult",
     "Background",
     "CosPGD",
+    "Criterion",
     "Dilate",
     "Exchange",
     "ExpectationNetwork",
     "MultiLabel",
+    "RemainingShare",
     "RunnerUp",
     "SegPGD",
     "SelectOutput",
     "SlidingWindowNetwork",
+    "StructureDice",
+    "TargetDice",
     "UniformNoise",
 ]
 

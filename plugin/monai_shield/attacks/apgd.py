@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from monai_shield.attacks.base import AttackInfo, Problem, per_image
+from monai_shield.attacks.base import AttackInfo
 from monai_shield.attacks.loop import Direction, Loss, Projection, ascend, not_yet_target, still_label
 from monai_shield.attacks.losses import loss_called, tracked_for
 from monai_shield.attacks.noise import add_noise
 from monai_shield.attacks.pgd import PGD
+from monai_shield.attacks.problem import Outcome, Problem, per_image
 
 __all__ = ["APGD", "Halving", "checkpoints"]
 
@@ -138,10 +139,10 @@ class APGD(PGD):
         ):
             raise ValueError(f"shares must be positive, one for each of the radii, with a sum of 1, got {self.shares}.")
 
-    def _run(self, network: nn.Module, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    def _run(self, network: nn.Module, problem: Problem) -> Outcome:
         return self._climb(network, problem, self.loss)
 
-    def _climb(self, network: nn.Module, problem: Problem, loss: str | Loss) -> tuple[Tensor, Tensor, Tensor]:
+    def _climb(self, network: nn.Module, problem: Problem, loss: str | Loss) -> Outcome:
         """One run with one loss, through all the balls."""
         image = problem.image
         if self.random_start:
@@ -153,7 +154,7 @@ class APGD(PGD):
             is_last = ball == len(self.radii) - 1
             epsilon = radius * self.epsilon
             project = self._project(epsilon)
-            image, taken, remaining = ascend(
+            outcome = ascend(
                 network,
                 problem,
                 loss=loss_called(loss),
@@ -164,14 +165,15 @@ class APGD(PGD):
                     checkpoints(number),
                 ),
                 held=still_label if problem.target is None else not_yet_target,
+                criterion=self._met(),
                 max_steps=number,
                 start=project(image, problem),
-                stop_share=self.stop_share if self.stop_early and is_last else None,
+                stop_early=self.stop_early and is_last,
                 keep=self.keep,
                 track=tracked_for(loss),
             )
-            steps = steps + taken
-        return image, steps, remaining
+            image, steps = outcome.image, steps + outcome.steps
+        return replace(outcome, steps=steps)
 
 
 def checkpoints(max_steps: int) -> list[int]:

@@ -8,34 +8,30 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What every attack shares: the problem it is given, the guard around the network, and the result it hands back."""
+"""What every attack shares: how its problem is posed, the guard around the network, and the result it hands back."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
-import numpy as np
 import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from monai_shield.attacks.criteria import Criterion, RemainingShare
+from monai_shield.attacks.problem import Outcome, Problem, logits_of, per_image
 from monai_shield.transforms.intensity import intensity_window
 
 __all__ = [
     "Attack",
     "AttackInfo",
     "AttackResult",
-    "Problem",
     "crafting",
-    "image_generator",
-    "logits_of",
-    "per_image",
-    "share_held",
     "window_width",
     "with_meta_of",
 ]
@@ -65,8 +61,8 @@ class AttackResult:
     Args:
         image: adversarial image (B,C,spatial); the last iterate where the attack failed, never the clean image instead.
         steps: gradient steps taken (B,); 0 where the goal was met before the first.
-        success: whether the goal was met (B,). An image with nothing to attack has met it, in 0 steps and unchanged;
-            leave it out of a rate with ``attacked > 0``.
+        success: whether the criterion was met (B,). An image with nothing to attack has met it, in 0 steps and
+            unchanged; leave it out of a rate with ``attacked > 0``.
         norm_linf: largest absolute change of a pixel (B,), in the image's own unit.
         norm_l2: Euclidean norm of the perturbation (B,), in the image's own unit.
         attacked: number of attacked pixels (B,).
@@ -82,49 +78,6 @@ class AttackResult:
     attacked: Tensor
     remaining: Tensor
     window: Tensor
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is asked of an attack on a batch, checked and on one device; a dimension of 1 broadcasts.
-
-    Args:
-        image: clean image (B,C,spatial).
-        label: class of each pixel (B,spatial), void pixels as background.
-        target: adversarial label (B,spatial), None when the attack is untargeted.
-        attacked: pixels whose prediction the attack wants to change (B,spatial).
-        support: pixels the perturbation may touch (B,1,spatial), None for all.
-        low: lower bound of intensity per image (B,1,...,1).
-        high: upper bound of intensity per image (B,1,...,1).
-        window: intensity window per image (B,1,...,1), the unit of every budget.
-        index: which image of the data set each one is (B,); seeds its random start.
-    """
-
-    image: Tensor
-    label: Tensor
-    target: Tensor | None
-    attacked: Tensor
-    support: Tensor | None
-    low: Tensor
-    high: Tensor
-    window: Tensor
-    index: Tensor
-
-    def select(self, rows: Tensor) -> Problem:
-        """The same problem for the images ``rows`` (b,) only."""
-        selected: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            selected[field.name] = None if value is None else value[rows]
-        return Problem(**selected)
-
-    def confine(self, perturbation: Tensor) -> Tensor:
-        """Zero what lies outside the support (B,C,spatial)."""
-        return perturbation if self.support is None else perturbation * self.support
-
-    def clamp(self, image: Tensor) -> Tensor:
-        """Bring an image (B,C,spatial) into the bounds."""
-        return torch.clamp(image, self.low, self.high)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -143,6 +96,7 @@ class Attack:
         attack_background: whether pixels labeled 0 are attacked too.
         confine_to_mask: whether the perturbation too, not only the attacked pixels, keeps inside the mask.
         stop_share: the attack has succeeded when no more than this share of the attacked pixels holds out.
+        criterion: what success is instead of that: one of :mod:`monai_shield.attacks.criteria`, or several combined.
 
     Raises:
         ValueError: when a setting is out of its range.
@@ -156,6 +110,7 @@ class Attack:
     attack_background: bool = True
     confine_to_mask: bool = False
     stop_share: float = 0.01
+    criterion: Criterion | None = None
 
     def __post_init__(self) -> None:
         if self.bounds is not None and not (len(self.bounds) == 2 and self.bounds[0] < self.bounds[1]):
@@ -198,22 +153,27 @@ class Attack:
         _check_image(image)
         with crafting(network, image.device) as target:
             problem = self._pose(target, image, label, mask, index)
-            adversarial, steps, remaining = self._run(target, problem)
-        perturbation = (adversarial - problem.image).flatten(1)
+            outcome = self._run(target, problem)
+        perturbation = (outcome.image - problem.image).flatten(1)
+        attacked = problem.attacked.flatten(1).sum(1)
         return AttackResult(
-            image=with_meta_of(adversarial, image),
-            steps=steps,
-            success=remaining <= self.stop_share,
+            image=with_meta_of(outcome.image, image),
+            steps=outcome.steps,
+            success=outcome.success | (attacked == 0),
             norm_linf=torch.linalg.vector_norm(perturbation, math.inf, dim=1, dtype=torch.float64),
             norm_l2=torch.linalg.vector_norm(perturbation, 2, dim=1, dtype=torch.float64),
-            attacked=problem.attacked.flatten(1).sum(1),
-            remaining=remaining,
+            attacked=attacked,
+            remaining=outcome.remaining,
             window=problem.window.flatten(),
         )
 
-    def _run(self, network: nn.Module, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
-        """The attack itself: adversarial image (B,C,spatial), steps (B,), share of attacked pixels left (B,)."""
+    def _run(self, network: nn.Module, problem: Problem) -> Outcome:
+        """The attack itself."""
         raise NotImplementedError
+
+    def _met(self) -> Criterion:
+        """What success is."""
+        return RemainingShare(self.stop_share) if self.criterion is None else self.criterion
 
     def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor | None:
         """The label (B,spatial) the attack wants instead of ``label`` (B,spatial); None when any other one will do."""
@@ -258,7 +218,7 @@ class Attack:
             raise ValueError(f"index must name {len(clean)} images, got shape {tuple(places.shape)}.")
         low, high = self._bounds(clean)
         window = window_width(clean) if self.window == "image" else torch.full_like(low, float(self.window))
-        return Problem(clean, truth, adversarial, attacked, support, low, high, window, places.to(clean.device))
+        return Problem(clean, truth, adversarial, void, attacked, support, low, high, window, places.to(clean.device))
 
     def _bounds(self, image: Tensor) -> tuple[Tensor, Tensor]:
         pixels = image.flatten(1)
@@ -308,47 +268,10 @@ def crafting(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
             parameter.requires_grad_(requires_grad)
 
 
-def logits_of(network: nn.Module, image: Tensor) -> Tensor:
-    """Logits (B,K,spatial) of an image (B,C,spatial), K >= 2: the one logit z of a sigmoid head becomes (0, z).
-
-    Raises:
-        TypeError: when the network does not return a tensor.
-        ValueError: when the logits do not lie on the image's pixels.
-    """
-    logits = network(image)
-    if not isinstance(logits, Tensor):
-        raise TypeError(f"the network must return a tensor of logits, got {type(logits).__name__}.")
-    if logits.shape[:1] + logits.shape[2:] != image.shape[:1] + image.shape[2:]:
-        raise ValueError(f"logits {tuple(logits.shape)} do not lie on the image {tuple(image.shape)}.")
-    return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits
-
-
 def window_width(image: Tensor) -> Tensor:
     """Width of each image's own intensity window (B,1,...,1): see :func:`monai_shield.transforms.intensity_window`."""
     ends = torch.tensor([intensity_window(each) for each in image], dtype=image.dtype, device=image.device)
     return per_image(ends[:, 1] - ends[:, 0], image)
-
-
-def share_held(held: Tensor, attacked: Tensor) -> Tensor:
-    """Share (B,) of the attacked pixels (B,spatial) that hold out, ``held`` (B,spatial); 0 where none is attacked."""
-    return held.flatten(1).sum(1).double() / attacked.flatten(1).sum(1).clamp(min=1)
-
-
-def per_image(values: Tensor, like: Tensor) -> Tensor:
-    """Shape one value an image (B,) so that it broadcasts over ``like`` (B,C,spatial)."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
-
-
-def image_generator(seed: int, index: int, stream: int = 0) -> torch.Generator:
-    """Generator on the CPU that belongs to one image of a data set, whatever batch it comes in.
-
-    Args:
-        seed: seed of the whole run.
-        index: which image.
-        stream: set apart draws that must not be the same.
-    """
-    state = np.random.SeedSequence([seed, index, stream]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
 def with_meta_of(image: Tensor, like: Tensor) -> Tensor:

@@ -17,8 +17,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from monai_shield.attacks.base import Attack, AttackInfo, Problem
+from monai_shield.attacks.base import Attack, AttackInfo
 from monai_shield.attacks.loop import DIRECTIONS, NORMS, Steepest, ascend, into_bounds, still_label
+from monai_shield.attacks.problem import Outcome, Problem
 from monai_shield.attacks.targets import TARGETS, Target, adversarial_label
 
 __all__ = ["DAG", "logit_gap"]
@@ -85,15 +86,15 @@ class DAG(Attack):
     def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor:
         return adversarial_label(self.target, label, logits)
 
-    def _run(self, network: nn.Module, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    def _run(self, network: nn.Module, problem: Problem) -> Outcome:
         return ascend(
             network,
             problem,
             loss=logit_gap,
             rule=Steepest(DIRECTIONS[self.norm], into_bounds, self.step),
             held=still_label,
+            criterion=self._met(),
             max_steps=self.max_steps,
-            stop_share=self.stop_share,
         )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from monai_shield.attacks.base import image_generator
+from monai_shield.attacks.problem import image_generator
 
 __all__ = ["ExpectationNetwork"]
 

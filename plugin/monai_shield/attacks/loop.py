@@ -20,14 +20,15 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from monai_shield.attacks.base import Problem, logits_of, per_image, share_held
+from monai_shield.attacks.criteria import Criterion
+from monai_shield.attacks.problem import Outcome, Problem, logits_of, per_image, share_held
 
 __all__ = [
     "DIRECTIONS",
     "KEEP",
     "NORMS",
-    "Criterion",
     "Direction",
+    "Holding",
     "Loss",
     "Projection",
     "Steepest",
@@ -36,6 +37,7 @@ __all__ = [
     "into_ball",
     "into_bounds",
     "not_yet_target",
+    "outcome_at",
     "sign",
     "still_label",
     "unit_l2",
@@ -49,7 +51,7 @@ Direction = Callable[[Tensor], Tensor]
 """Gradient (B,C,spatial) -> where to go (B,C,spatial); zero where the gradient is zero."""
 Projection = Callable[[Tensor, Problem], Tensor]
 """(image (B,C,spatial), problem) -> the nearest image that is allowed (B,C,spatial)."""
-Criterion = Callable[[Tensor, Problem], Tensor]
+Holding = Callable[[Tensor, Problem], Tensor]
 """(prediction (B,spatial), problem) -> attacked pixels that hold out against the attack (B,spatial)."""
 
 
@@ -109,13 +111,14 @@ def ascend(
     *,
     loss: Loss,
     rule: StepRule,
-    held: Criterion,
+    held: Holding,
+    criterion: Criterion,
     max_steps: int,
     start: Tensor | None = None,
-    stop_share: float | None = None,
+    stop_early: bool = True,
     keep: str = "last",
     track: Loss | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> Outcome:
     """Climb the loss, x ← rule(x, ∇ loss), each image until it is done.
 
     Args:
@@ -124,16 +127,16 @@ def ascend(
         loss: what is to grow.
         rule: from an iterate to the next one.
         held: which of the attacked pixels hold out.
+        criterion: when an image is done.
         max_steps: steps at most.
         start: where to begin (B,C,spatial), by default at the clean image.
-        stop_share: an image is done, and leaves the batch, when no more than this share of its attacked pixels holds
-            out; None to take all the steps.
+        stop_early: whether an image leaves the batch as soon as it is done, instead of taking all the steps.
         keep: which iterate to return: the "last" one, the one with the "highest" tracked loss, or the last of those
-            with the "fewest" pixels that hold out. One that was done is returned in any case.
+            with the "fewest" pixels that hold out, first of all among those that are done.
         track: loss by which iterates are compared, here and by the step rule; by default ``loss``.
 
     Returns:
-        adversarial image (B,C,spatial), steps taken (B,), share of attacked pixels that hold out on it (B,).
+        the iterate that was kept of each image, and the steps taken.
 
     Raises:
         ValueError: when a gradient is not finite.
@@ -141,6 +144,7 @@ def ascend(
     result = problem.image.clone()
     steps = torch.zeros(len(result), dtype=torch.long, device=result.device)
     remaining = torch.zeros(len(result), dtype=torch.float64, device=result.device)
+    success = torch.zeros(len(result), dtype=torch.bool, device=result.device)
     highest = torch.full_like(remaining, -math.inf)
     fewest = torch.full_like(remaining, math.inf)
 
@@ -153,18 +157,22 @@ def ascend(
         last = taken == max_steps
         image = image.detach().requires_grad_(not last)
         logits = logits_of(network, image)
-        holding = held(logits.detach().argmax(1), part)
+        prediction = logits.detach().argmax(1)
+        holding = held(prediction, part)
         progress = taken / max(max_steps, 1)
         value = loss(logits, part, holding, progress)
         tracked = (value if track is None else track(logits.detach(), part, holding, progress)).detach()
 
         share = share_held(holding, part.attacked)
-        done = torch.zeros_like(rows, dtype=torch.bool) if stop_share is None else share <= stop_share
-        kept = done | _is_better(keep, tracked > highest[rows], share <= fewest[rows])
+        met = criterion(prediction, holding, part)
+        done = met & stop_early
+        no_worse = (met & ~success[rows]) | ((met == success[rows]) & (share <= fewest[rows]))
+        kept = done | _is_better(keep, tracked > highest[rows], no_worse)
         result[rows[kept]] = image.detach()[kept]
         remaining[rows[kept]] = share[kept]
+        success[rows[kept]] = met[kept]
         highest[rows] = torch.maximum(highest[rows], tracked.double())
-        fewest[rows] = torch.minimum(fewest[rows], share)
+        fewest[rows[kept]] = share[kept]
         steps[rows] = taken
         if last or bool(done.all()):
             break
@@ -179,7 +187,24 @@ def ascend(
             image, gradient, tracked = image[stay], gradient[stay], tracked[stay]
             rule.select(stay)
         image = rule(image, part.confine(gradient), tracked, part)
-    return result, steps, remaining
+    return Outcome(result, steps, remaining, success)
+
+
+def outcome_at(
+    network: nn.Module,
+    image: Tensor,
+    problem: Problem,
+    held: Holding,
+    criterion: Criterion,
+    steps: Tensor | None = None,
+) -> Outcome:
+    """How far an image (B,C,spatial) gets, for an attack that did not look on its way; ``steps`` (B,), 0 by default."""
+    with torch.no_grad():
+        prediction = logits_of(network, image).argmax(1)
+    holding = held(prediction, problem)
+    if steps is None:
+        steps = torch.zeros(len(image), dtype=torch.long, device=image.device)
+    return Outcome(image.clone(), steps, share_held(holding, problem.attacked), criterion(prediction, holding, problem))
 
 
 def sign(gradient: Tensor) -> Tensor:
@@ -227,11 +252,11 @@ def not_yet_target(prediction: Tensor, problem: Problem) -> Tensor:
     return problem.attacked & (prediction != problem.target)
 
 
-def _is_better(keep: str, higher: Tensor, no_more: Tensor) -> Tensor:
-    """Which images (B,) keep this iterate: by its loss ``higher`` (B,) or its pixels that hold out ``no_more`` (B,)."""
+def _is_better(keep: str, higher: Tensor, no_worse: Tensor) -> Tensor:
+    """Which images (B,) keep this iterate: by its loss ``higher`` (B,) or how far it got ``no_worse`` (B,)."""
     if keep == "highest":
         return higher
-    return no_more if keep == "fewest" else torch.ones_like(higher)
+    return no_worse if keep == "fewest" else torch.ones_like(higher)
 
 
 def _over_norm(gradient: Tensor, order: float) -> Tensor:

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from monai_shield.attacks.base import Problem
 from monai_shield.attacks.loop import Loss
+from monai_shield.attacks.problem import Problem
 
 __all__ = [
     "COMPARABLE",

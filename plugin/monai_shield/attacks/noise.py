@@ -18,8 +18,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from monai_shield.attacks.base import Attack, AttackInfo, Problem, image_generator, logits_of, share_held
-from monai_shield.attacks.loop import NORMS, into_ball, still_label
+from monai_shield.attacks.base import Attack, AttackInfo
+from monai_shield.attacks.loop import NORMS, into_ball, outcome_at, still_label
+from monai_shield.attacks.problem import Outcome, Problem, image_generator
 
 __all__ = ["UniformNoise", "add_noise"]
 
@@ -53,12 +54,9 @@ class UniformNoise(Attack):
         if not self.epsilon >= 0:
             raise ValueError(f"epsilon must not be negative, got {self.epsilon}.")
 
-    def _run(self, network: nn.Module, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    def _run(self, network: nn.Module, problem: Problem) -> Outcome:
         noisy = add_noise(problem, epsilon=self.epsilon, norm=self.norm, seed=self.seed)
-        with torch.no_grad():
-            prediction = logits_of(network, noisy).argmax(1)
-        steps = torch.zeros(len(noisy), dtype=torch.long, device=noisy.device)
-        return noisy, steps, share_held(still_label(prediction, problem), problem.attacked)
+        return outcome_at(network, noisy, problem, still_label, self._met())
 
 
 def add_noise(problem: Problem, *, epsilon: float, norm: str, seed: int) -> Tensor:

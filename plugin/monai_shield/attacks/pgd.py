@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from monai_shield.attacks.base import Attack, AttackInfo, Problem
+from monai_shield.attacks.base import Attack, AttackInfo
 from monai_shield.attacks.loop import (
     DIRECTIONS,
     KEEP,
@@ -35,6 +35,7 @@ from monai_shield.attacks.loop import (
 )
 from monai_shield.attacks.losses import loss_called, tracked_for
 from monai_shield.attacks.noise import add_noise
+from monai_shield.attacks.problem import Outcome, Problem
 from monai_shield.attacks.targets import TARGETS, Target, adversarial_label
 
 __all__ = ["PGD"]
@@ -109,7 +110,7 @@ class PGD(Attack):
     def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor | None:
         return None if self.target is None else adversarial_label(self.target, label, logits)
 
-    def _run(self, network: nn.Module, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    def _run(self, network: nn.Module, problem: Problem) -> Outcome:
         start = add_noise(problem, epsilon=self.epsilon, norm=self.norm, seed=self.seed) if self.random_start else None
         return ascend(
             network,
@@ -117,9 +118,10 @@ class PGD(Attack):
             loss=loss_called(self.loss),
             rule=self._rule(),
             held=still_label if problem.target is None else not_yet_target,
+            criterion=self._met(),
             max_steps=self.max_steps,
             start=start,
-            stop_share=self.stop_share if self.stop_early else None,
+            stop_early=self.stop_early,
             keep=self.keep,
             track=tracked_for(self.loss),
         )

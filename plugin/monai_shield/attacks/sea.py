@@ -12,18 +12,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from monai_shield.attacks.apgd import APGD
-from monai_shield.attacks.base import AttackInfo, Problem
+from monai_shield.attacks.base import AttackInfo
 from monai_shield.attacks.loop import Loss
 from monai_shield.attacks.losses import loss_called
+from monai_shield.attacks.problem import Outcome, Problem
 
 __all__ = ["SEA"]
 
@@ -32,10 +32,10 @@ __all__ = ["SEA"]
 class SEA(APGD):
     """Segmentation ensemble attack (Croce et al. 2024, arXiv 2306.12941): the worst of one APGD for each loss.
 
-    Of its runs each image keeps the one after which the fewest attacked pixels hold out, of equal ones the first. A
-    run goes through balls of 2, 1.5 and 1 times epsilon. ``steps`` are those of all the runs an image took part in;
-    with ``stop_early`` an image sits out the runs after its first success. Its other settings are those of
-    :class:`~monai_shield.attacks.apgd.APGD`.
+    Of its runs each image keeps one that succeeded, among those the one after which the fewest attacked pixels hold
+    out, of equal ones the first. A run goes through balls of 2, 1.5 and 1 times epsilon. ``steps`` are those of all the
+    runs an image took part in; with ``stop_early`` an image sits out the runs after its first success. Its other
+    settings are those of :class:`~monai_shield.attacks.apgd.APGD`.
 
     Args:
         max_steps: number of steps of each run.
@@ -65,19 +65,15 @@ class SEA(APGD):
         for loss in self.losses:
             loss_called(loss)
 
-    def _run(self, network: nn.Module, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
-        worst = problem.image.clone()
-        steps = torch.zeros(len(worst), dtype=torch.long, device=worst.device)
-        remaining = torch.full((len(worst),), math.inf, dtype=torch.float64, device=worst.device)
-        rows = torch.arange(len(worst), device=worst.device)  # images that still take part
-        for loss in self.losses:
-            image, taken, left = self._climb(network, problem.select(rows), loss)
-            steps[rows] += taken
-            stronger = left < remaining[rows]
-            worst[rows[stronger]] = image[stronger]
-            remaining[rows[stronger]] = left[stronger]
+    def _run(self, network: nn.Module, problem: Problem) -> Outcome:
+        worst = self._climb(network, problem, self.losses[0])
+        rows = torch.arange(len(worst.steps), device=worst.steps.device)  # images that still take part
+        for loss in self.losses[1:]:
             if self.stop_early:
-                rows = rows[remaining[rows] > self.stop_share]
+                rows = rows[~worst.success[rows]]
                 if len(rows) == 0:
                     break
-        return worst, steps, remaining
+            run = self._climb(network, problem.select(rows), loss)
+            worst.steps[rows] += run.steps
+            worst.take_stronger(rows, run)
+        return worst

@@ -22,7 +22,8 @@ from monai.engines.utils import IterationEvents
 from monai.engines.workflow import Workflow
 from torch import Tensor, nn
 
-from monai_shield.attacks.base import Attack, image_generator, with_meta_of
+from monai_shield.attacks.base import Attack, with_meta_of
+from monai_shield.attacks.problem import image_generator
 
 __all__ = ["AttackHandler"]
 

@@ -1,0 +1,180 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""When an attack has succeeded: criteria, and their combinations with ``&`` and ``|``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from monai.metrics import compute_dice
+from monai.networks import one_hot
+from torch import Tensor
+
+from monai_shield.attacks.problem import Problem, share_held
+
+__all__ = ["AllOf", "AnyOf", "Criterion", "RemainingShare", "StructureDice", "TargetDice"]
+
+
+class Criterion:
+    """Base of the criteria: ``criterion(prediction, holding, problem)`` says which images the attack is done with."""
+
+    def __call__(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
+        """Whether the attack has succeeded (B,).
+
+        Args:
+            prediction: predicted class of each pixel (B,spatial).
+            holding: attacked pixels that hold out against the attack (B,spatial).
+            problem: what is asked.
+        """
+        raise NotImplementedError
+
+    def __and__(self, other: Criterion) -> AllOf:
+        return AllOf((self, other))
+
+    def __or__(self, other: Criterion) -> AnyOf:
+        return AnyOf((self, other))
+
+
+@dataclass(frozen=True)
+class RemainingShare(Criterion):
+    """No more than a share of the attacked pixels holds out: is still predicted as its label or, under a targeted PGD,
+    not yet as its adversarial label.
+
+    Args:
+        at_most: the share, in [0, 1).
+
+    Raises:
+        ValueError: when it is out of its range.
+    """
+
+    at_most: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.at_most < 1:
+            raise ValueError(f"at_most must be in [0, 1), got {self.at_most}.")
+
+    def __call__(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
+        return share_held(holding, problem.attacked) <= self.at_most
+
+
+@dataclass(frozen=True)
+class StructureDice(Criterion):
+    """The Dice of prediction and label has fallen.
+
+    A structure that the label lacks has Dice 0 where it is hallucinated, 1 where it is not. Void pixels do not count.
+
+    Args:
+        at_most: the Dice, in [0, 1).
+        structure: class of the structure; by default the mean over all foreground classes that label or prediction has.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    at_most: float
+    structure: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.at_most < 1:
+            raise ValueError(f"at_most must be in [0, 1), got {self.at_most}.")
+        _check_structure(self.structure)
+
+    def __call__(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
+        return _dice(prediction, problem.label, problem.void, self.structure) <= self.at_most
+
+
+@dataclass(frozen=True)
+class TargetDice(Criterion):
+    """The Dice of prediction and adversarial label has risen, for a targeted attack.
+
+    Args:
+        at_least: the Dice, in (0, 1].
+        structure: class of the structure; by default the mean over all foreground classes that either of both has.
+
+    Raises:
+        ValueError: when a setting is out of its range, or the attack is untargeted.
+    """
+
+    at_least: float
+    structure: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.at_least <= 1:
+            raise ValueError(f"at_least must be in (0, 1], got {self.at_least}.")
+        _check_structure(self.structure)
+
+    def __call__(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
+        if problem.target is None:
+            raise ValueError("TargetDice needs a targeted attack.")
+        return _dice(prediction, problem.target, problem.void, self.structure) >= self.at_least
+
+
+@dataclass(frozen=True)
+class AllOf(Criterion):
+    """Every one of the criteria is met.
+
+    Args:
+        criteria: at least one.
+    """
+
+    criteria: Sequence[Criterion]
+
+    def __post_init__(self) -> None:
+        _check_criteria(self.criteria)
+
+    def __call__(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
+        return torch.stack([criterion(prediction, holding, problem) for criterion in self.criteria]).all(0)
+
+
+@dataclass(frozen=True)
+class AnyOf(Criterion):
+    """One of the criteria is met.
+
+    Args:
+        criteria: at least one.
+    """
+
+    criteria: Sequence[Criterion]
+
+    def __post_init__(self) -> None:
+        _check_criteria(self.criteria)
+
+    def __call__(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
+        return torch.stack([criterion(prediction, holding, problem) for criterion in self.criteria]).any(0)
+
+
+def _dice(prediction: Tensor, label: Tensor, void: Tensor, structure: int | None) -> Tensor:
+    """Dice (B,) of two maps of classes (B,spatial), of one structure or the mean of those that either has."""
+    pair = [each.masked_fill(void, 0).unsqueeze(1) for each in (prediction, label)]
+    if structure is not None:
+        found, wanted = ((each == structure).float() for each in pair)
+        return compute_dice(found, wanted, ignore_empty=False)[:, 0]
+    classes = 1 + int(max(each.max() for each in pair))
+    if classes == 1:
+        return torch.ones(len(label), device=label.device)
+    # without the background; a foreground class that neither has is left out of the mean
+    found, wanted = (one_hot(each, classes)[:, 1:] for each in pair)
+    there = (found + wanted).flatten(2).any(2)
+    dice = compute_dice(found, wanted, ignore_empty=False)
+    mean = (dice * there).sum(1) / there.sum(1).clamp(min=1)
+    return torch.where(there.any(1), mean, 1)
+
+
+def _check_structure(structure: int | None) -> None:
+    if structure is not None and structure < 1:
+        raise ValueError(f"structure must be a foreground class, got {structure}.")
+
+
+def _check_criteria(criteria: Sequence[Criterion]) -> None:
+    if len(criteria) == 0:
+        raise ValueError("criteria must name one at least.")

@@ -1,0 +1,131 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What an attack is asked on a batch, and how far it got."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Outcome", "Problem", "image_generator", "logits_of", "per_image", "share_held"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is asked of an attack on a batch, checked and on one device; a dimension of 1 broadcasts.
+
+    Args:
+        image: clean image (B,C,spatial).
+        label: class of each pixel (B,spatial), void pixels as background.
+        target: adversarial label (B,spatial), None when the attack is untargeted.
+        void: pixels whose label is unknown (B,spatial).
+        attacked: pixels whose prediction the attack wants to change (B,spatial).
+        support: pixels the perturbation may touch (B,1,spatial), None for all.
+        low: lower bound of intensity per image (B,1,...,1).
+        high: upper bound of intensity per image (B,1,...,1).
+        window: intensity window per image (B,1,...,1), the unit of every budget.
+        index: which image of the data set each one is (B,); seeds its random start.
+    """
+
+    image: Tensor
+    label: Tensor
+    target: Tensor | None
+    void: Tensor
+    attacked: Tensor
+    support: Tensor | None
+    low: Tensor
+    high: Tensor
+    window: Tensor
+    index: Tensor
+
+    def select(self, rows: Tensor) -> Problem:
+        """The same problem for the images ``rows`` (b,) only."""
+        selected: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            selected[field.name] = None if value is None else value[rows]
+        return Problem(**selected)
+
+    def confine(self, perturbation: Tensor) -> Tensor:
+        """Zero what lies outside the support (B,C,spatial)."""
+        return perturbation if self.support is None else perturbation * self.support
+
+    def clamp(self, image: Tensor) -> Tensor:
+        """Bring an image (B,C,spatial) into the bounds."""
+        return torch.clamp(image, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far an attack got with each image of a problem.
+
+    Args:
+        image: adversarial image (B,C,spatial).
+        steps: steps taken (B,).
+        remaining: share of the attacked pixels that hold out (B,).
+        success: whether the criterion was met (B,).
+    """
+
+    image: Tensor
+    steps: Tensor
+    remaining: Tensor
+    success: Tensor
+
+    def take_stronger(self, rows: Tensor, other: Outcome) -> None:
+        """Of the images ``rows`` (b,) take over, in place, those with which ``other`` got further.
+
+        That is where it alone succeeded or, where both did or neither, fewer pixels hold out. The steps stay.
+        """
+        fewer = other.remaining < self.remaining[rows]
+        stronger = (other.success & ~self.success[rows]) | ((other.success == self.success[rows]) & fewer)
+        for name in ("image", "remaining", "success"):
+            getattr(self, name)[rows[stronger]] = getattr(other, name)[stronger]
+
+
+def logits_of(network: nn.Module, image: Tensor) -> Tensor:
+    """Logits (B,K,spatial) of an image (B,C,spatial), K >= 2: the one logit z of a sigmoid head becomes (0, z).
+
+    Raises:
+        TypeError: when the network does not return a tensor.
+        ValueError: when the logits do not lie on the image's pixels.
+    """
+    logits = network(image)
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"the network must return a tensor of logits, got {type(logits).__name__}.")
+    if logits.shape[:1] + logits.shape[2:] != image.shape[:1] + image.shape[2:]:
+        raise ValueError(f"logits {tuple(logits.shape)} do not lie on the image {tuple(image.shape)}.")
+    return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits
+
+
+def share_held(held: Tensor, attacked: Tensor) -> Tensor:
+    """Share (B,) of the attacked pixels (B,spatial) that hold out, ``held`` (B,spatial); 0 where none is attacked."""
+    return held.flatten(1).sum(1).double() / attacked.flatten(1).sum(1).clamp(min=1)
+
+
+def per_image(values: Tensor, like: Tensor) -> Tensor:
+    """Shape one value an image (B,) so that it broadcasts over ``like`` (B,C,spatial)."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def image_generator(seed: int, index: int, stream: int = 0) -> torch.Generator:
+    """Generator on the CPU that belongs to one image of a data set, whatever batch it comes in.
+
+    Args:
+        seed: seed of the whole run.
+        index: which image.
+        stream: set apart draws that must not be the same.
+    """
+    state = np.random.SeedSequence([seed, index, stream]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
