@@ -17,6 +17,7 @@ from monai_shield.attacks.criteria import AllOf, AnyOf, Criterion, RemainingShar
 from monai_shield.attacks.dag import DAG
 from monai_shield.attacks.eot import ExpectationNetwork
 from monai_shield.attacks.fgsm import BIM, FGSM, MIFGSM
+from monai_shield.attacks.frozen import FrozenNetwork
 from monai_shield.attacks.heads import MultiLabel, SelectOutput
 from monai_shield.attacks.noise import UniformNoise
 from monai_shield.attacks.pgd import PGD
@@ -47,6 +48,7 @@ __all__ = [
     "Dilate",
     "Exchange",
     "ExpectationNetwork",
+    "FrozenNetwork",
     "MultiLabel",
     "RemainingShare",
     "RunnerUp",

@@ -97,6 +97,7 @@ class Attack:
         confine_to_mask: whether the perturbation too, not only the attacked pixels, keeps inside the mask.
         stop_share: the attack has succeeded when no more than this share of the attacked pixels holds out.
         criterion: what success is instead of that: one of :mod:`monai_shield.attacks.criteria`, or several combined.
+        micro_batch: number of images that are attacked at a time, which bounds the memory; by default the whole batch.
 
     Raises:
         ValueError: when a setting is out of its range.
@@ -111,6 +112,7 @@ class Attack:
     confine_to_mask: bool = False
     stop_share: float = 0.01
     criterion: Criterion | None = None
+    micro_batch: int | None = None
 
     def __post_init__(self) -> None:
         if self.bounds is not None and not (len(self.bounds) == 2 and self.bounds[0] < self.bounds[1]):
@@ -122,6 +124,8 @@ class Attack:
             raise ValueError(f"window must be a positive number or 'image', got {self.window}.")
         if not 0 <= self.stop_share < 1:
             raise ValueError(f"stop_share must be in [0, 1), got {self.stop_share}.")
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise ValueError(f"micro_batch must be positive, got {self.micro_batch}.")
 
     def __call__(
         self,
@@ -153,7 +157,9 @@ class Attack:
         _check_image(image)
         with crafting(network, image.device) as target:
             problem = self._pose(target, image, label, mask, index)
-            outcome = self._run(target, problem)
+            places = torch.arange(len(problem.image), device=problem.image.device)
+            parts = places.split(len(places) if self.micro_batch is None else self.micro_batch)
+            outcome = Outcome.concatenate([self._run(target, problem.select(part)) for part in parts])
         perturbation = (outcome.image - problem.image).flatten(1)
         attacked = problem.attacked.flatten(1).sum(1)
         return AttackResult(

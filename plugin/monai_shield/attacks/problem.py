@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -82,6 +83,11 @@ class Outcome:
     steps: Tensor
     remaining: Tensor
     success: Tensor
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Outcome]) -> Outcome:
+        """The outcomes of the parts of a batch as one."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
     def take_stronger(self, rows: Tensor, other: Outcome) -> None:
         """Of the images ``rows`` (b,) take over, in place, those with which ``other`` got further.

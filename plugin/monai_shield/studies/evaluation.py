@@ -12,26 +12,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.transforms import Compose
 from tqdm import tqdm
 
 from monai_shield.attacks import Attack
-from monai_shield.data import body_share, slices_of
+from monai_shield.data import body_share
 from monai_shield.detectors import CombinedDetector, Detector, Views
 from monai_shield.inferers import ShieldInferer
 from monai_shield.metrics import overlap_counts
-from monai_shield.transforms import export_attack
-from monai_shield.utils import atomic_path
+
+from .cells import CellStore, fingerprint_of
+from .volume import AttackedVolume
 
 __all__ = ["ShieldEvaluation"]
 
@@ -97,6 +95,7 @@ class ShieldEvaluation:
         self.num_classes = num_classes
         self.slices_per_volume = slices_per_volume
         self.output_dir = Path(output_dir)
+        self.cells = CellStore(self.output_dir / "cells")
         self.settings = settings
 
     def run(self) -> dict[str, dict[str, Cell]]:
@@ -106,7 +105,13 @@ class ShieldEvaluation:
         with tqdm(total=total, desc="evaluating", unit="cell") as bar:
             for item in self.datalist:
                 bar.set_postfix_str(f"{item['id']}: clean")
-                volume = _Volume(item, self.preprocessing, self.shield, self.slices_per_volume)
+                volume = AttackedVolume(
+                    item,
+                    self.preprocessing,
+                    self.shield.slice_axis or 0,
+                    self.shield.min_body,
+                    self.slices_per_volume,
+                )
                 cells = {"clean": self._cached(volume, "clean", partial(self._clean_cells, volume))["clean"]}
                 bar.update()
                 for name in self.attacks:
@@ -117,36 +122,24 @@ class ShieldEvaluation:
                 results[str(item["id"])] = cells
         return results
 
-    def _cached(self, volume: _Volume, name: str, make: Callable[[], dict[str, Cell]]) -> dict[str, Cell]:
-        path = self.output_dir / "cells" / str(volume.item["id"]) / f"{_file_name(name)}.pt"
-        fingerprint = self._fingerprint(name)
-        if path.is_file():
-            saved = torch.load(path, weights_only=True)
-            if saved["fingerprint"] == fingerprint:
-                return saved["cells"]
-        cells = make()
-        with atomic_path(path) as temporary:
-            torch.save({"fingerprint": fingerprint, "cells": cells}, temporary)
-        return cells
+    def _cached(self, volume: AttackedVolume, name: str, make: Callable[[], dict[str, Cell]]) -> dict[str, Cell]:
+        depends_on = (
+            self.attacks.get(name),
+            self.variants.get(name),
+            self.baselines,
+            self.filters,
+            self.settings,
+            self.slices_per_volume,
+        )
+        return self.cells.get(str(volume.item["id"]), name, fingerprint_of(depends_on), make)
 
-    def _fingerprint(self, name: str) -> str:
-        parts = [
-            repr(self.attacks.get(name)),
-            repr(self.variants.get(name)),
-            repr(self.baselines),
-            repr(self.filters),
-            repr(self.settings),
-            str(self.slices_per_volume),
-        ]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-    def _clean_cells(self, volume: _Volume) -> dict[str, Cell]:
+    def _clean_cells(self, volume: AttackedVolume) -> dict[str, Cell]:
         cell = self._measure(volume.slices, volume.labels)
         bears = body_share(volume.slices) > self.shield.min_body
         person = str(volume.item.get("person", volume.item["id"]))
         return {"clean": {"person": person, "bears": bears, "chosen": volume.chosen} | cell}
 
-    def _attacked(self, volume: _Volume, name: str) -> dict[str, Cell]:
+    def _attacked(self, volume: AttackedVolume, name: str) -> dict[str, Cell]:
         chosen = volume.chosen
         clean, label = volume.slices[chosen], volume.labels[chosen]
         results = [
@@ -162,18 +155,9 @@ class ShieldEvaluation:
         }
         cells = {}
         for variant in self.variants[name]:
-            images = attacked if variant == "raw" else self._exported(volume, attacked)
+            images = attacked if variant == "raw" else volume.exported(attacked)
             cells[variant] = facts | self._measure(images, label)
         return cells
-
-    def _exported(self, volume: _Volume, attacked: torch.Tensor) -> torch.Tensor:
-        perturbation = torch.zeros_like(volume.image.as_tensor())
-        slices_of(perturbation, volume.axis)[volume.chosen] = attacked - volume.slices[volume.chosen]
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "attacked.nii"
-            export_attack(perturbation, volume.image, self.preprocessing, volume.item["image"], file)
-            again = self.preprocessing({**volume.item, "image": str(file)})["image"]
-        return slices_of(again.as_tensor(), volume.axis)[volume.chosen]
 
     @torch.no_grad()
     def _measure(self, images: torch.Tensor, labels: torch.Tensor) -> Cell:
@@ -204,46 +188,3 @@ class ShieldEvaluation:
         else:
             scores = {"combined": detector(views)}
         return scores | {name: baseline(views) for name, baseline in self.baselines.items()}
-
-
-class _Volume:
-    """A preprocessed volume and the slices that are attacked; loaded when first asked for, not where all is cached."""
-
-    def __init__(self, item: Mapping[str, Any], preprocessing: Compose, shield: ShieldInferer, number: int) -> None:
-        self.item = item
-        self.preprocessing = preprocessing
-        self.axis = shield.slice_axis or 0
-        self.min_body = shield.min_body
-        self.number = number
-
-    @cached_property
-    def data(self) -> Mapping[str, MetaTensor]:
-        data = self.preprocessing(dict(self.item))
-        if not bool((data["label"] > 0).any()):
-            raise ValueError(
-                f"'{self.item['label']}': no structure of the label map occurs: is it that of this data set?"
-            )
-        return data
-
-    @property
-    def image(self) -> MetaTensor:
-        return self.data["image"]
-
-    @cached_property
-    def slices(self) -> torch.Tensor:
-        return slices_of(self.image.as_tensor(), self.axis)
-
-    @cached_property
-    def labels(self) -> torch.Tensor:
-        return slices_of(self.data["label"].as_tensor(), self.axis)
-
-    @cached_property
-    def chosen(self) -> torch.Tensor:
-        """Indices of evenly spaced slices, neither the first nor the last that bears body."""
-        bearing = torch.nonzero(body_share(self.slices) > self.min_body)[:, 0]
-        places = (torch.arange(self.number, dtype=torch.float64) + 0.5) / self.number * len(bearing)
-        return bearing[places.long()].unique()
-
-
-def _file_name(name: str) -> str:
-    return "".join(character if character.isalnum() else "_" for character in name)

@@ -1,0 +1,83 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A network made ready to be attacked for long."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["FrozenNetwork"]
+
+
+class FrozenNetwork(nn.Module):
+    """A copy of a network for evaluation only, that computes the same faster, forward and backward.
+
+    Its parameters take no gradient, a batch normalization that follows a convolution is folded into its weights
+    (W ← γ W / σ, b ← γ (b − μ) / σ + β), and the weights lie channels last. The logits differ from the network's by
+    rounding. The copy is made once: it does not follow a network that is trained on.
+
+    Args:
+        network: network (B,C,spatial) to logits (B,K,spatial).
+        channels_last: whether the weights lie channels last, which suits convolutions but not every normalization.
+    """
+
+    def __init__(self, network: nn.Module, channels_last: bool = True) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        _fold(self.network)
+        if channels_last:
+            _weights_last(self.network)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B,K,spatial) of an image (B,C,spatial)."""
+        return self.network(image)
+
+
+def _fold(network: nn.Module) -> None:
+    """Fold each batch normalization into the convolution before it, where both stand in a row of modules."""
+    for module in network.modules():
+        if not _is_row(module):
+            continue
+        places = _places(module)
+        for (parent, name), (after, after_name) in itertools.pairwise(places):
+            convolution, norm = getattr(parent, name), getattr(after, after_name)
+            if isinstance(convolution, _CONVOLUTIONS) and isinstance(norm, _NORMS) and norm.running_mean is not None:
+                transposed = isinstance(convolution, nn.ConvTranspose2d | nn.ConvTranspose3d)
+                setattr(parent, name, nn.utils.fuse_conv_bn_eval(convolution, norm, transposed))
+                setattr(after, after_name, nn.Identity())
+
+
+def _places(row: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Where the modules that a row runs one after the other are, rows within it unrolled: parent and name."""
+    places: list[tuple[nn.Module, str]] = []
+    for name, child in row.named_children():
+        places += _places(child) if _is_row(child) else [(row, name)]
+    return places
+
+
+def _is_row(module: nn.Module) -> bool:
+    """Whether a module does nothing but run its children one after the other."""
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def _weights_last(network: nn.Module) -> None:
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for parameter in network.parameters():
+        if parameter.ndim in formats:
+            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.ndim])
+
+
+_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)

@@ -1,0 +1,65 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Results that are kept, each with what it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monai_shield.utils import atomic_path
+
+__all__ = ["CellStore", "fingerprint_of"]
+
+
+class CellStore:
+    """
+    A folder of results: each is written when it is done, whole, and made again only when what it depends on changed.
+
+    Args:
+        folder: where they go.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def get(self, volume: str, name: str, fingerprint: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """
+        The kept result, or a new one that is kept.
+
+        Args:
+            volume: which volume it is about.
+            name: what it is called; a cell of the same volume and name is replaced.
+            fingerprint: of what it depends on.
+            make: makes it, of tensors and plain types.
+        """
+        path = self.folder / volume / f"{_file_name(name)}.pt"
+        if path.is_file():
+            saved = torch.load(path, weights_only=True)
+            if saved["fingerprint"] == fingerprint:
+                return saved["cells"]
+        cells = make()
+        with atomic_path(path) as temporary:
+            torch.save({"fingerprint": fingerprint, "cells": cells}, temporary)
+        return cells
+
+
+def fingerprint_of(parts: Iterable[object]) -> str:
+    """SHA-256 sum of how the parts present themselves (``repr``)."""
+    return hashlib.sha256("\n".join(repr(part) for part in parts).encode()).hexdigest()
+
+
+def _file_name(name: str) -> str:
+    return "".join(character if character.isalnum() else "_" for character in name)

@@ -1,0 +1,91 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A volume of which some slices are attacked."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose
+
+from monai_shield.data import body_share, slices_of
+from monai_shield.transforms import export_attack
+
+__all__ = ["AttackedVolume"]
+
+
+class AttackedVolume:
+    """A preprocessed volume and the slices that are attacked; loaded when first asked for, not where all is cached.
+
+    Args:
+        item: "image" and "label", two files, and "id".
+        preprocessing: from file to network, of both.
+        axis: spatial axis to slice along.
+        min_body: a slice with no larger share of body is never chosen.
+        number: how many slices are chosen, evenly spaced.
+    """
+
+    def __init__(
+        self, item: Mapping[str, Any], preprocessing: Compose, axis: int, min_body: float, number: int
+    ) -> None:
+        self.item = item
+        self.preprocessing = preprocessing
+        self.axis = axis
+        self.min_body = min_body
+        self.number = number
+
+    @cached_property
+    def data(self) -> Mapping[str, MetaTensor]:
+        """The preprocessed image and label, (1, H, W, D)."""
+        data = self.preprocessing(dict(self.item))
+        if not bool((data["label"] > 0).any()):
+            raise ValueError(
+                f"'{self.item['label']}': no structure of the label map occurs: is it that of this data set?"
+            )
+        return data
+
+    @property
+    def image(self) -> MetaTensor:
+        """The preprocessed image, (1, H, W, D)."""
+        return self.data["image"]
+
+    @cached_property
+    def slices(self) -> torch.Tensor:
+        """All slices of the image, (B, 1, ., .)."""
+        return slices_of(self.image.as_tensor(), self.axis)
+
+    @cached_property
+    def labels(self) -> torch.Tensor:
+        """All slices of the label, (B, 1, ., .)."""
+        return slices_of(self.data["label"].as_tensor(), self.axis)
+
+    @cached_property
+    def chosen(self) -> torch.Tensor:
+        """Indices of evenly spaced slices, neither the first nor the last that bears body."""
+        bearing = torch.nonzero(body_share(self.slices) > self.min_body)[:, 0]
+        places = (torch.arange(self.number, dtype=torch.float64) + 0.5) / self.number * len(bearing)
+        return bearing[places.long()].unique()
+
+    def exported(self, attacked: torch.Tensor) -> torch.Tensor:
+        """The attacked slices (S, 1, ., .) written to a file of the clean file's type, and read back."""
+        perturbation = torch.zeros_like(self.image.as_tensor())
+        slices_of(perturbation, self.axis)[self.chosen] = attacked - self.slices[self.chosen]
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "attacked.nii"
+            export_attack(perturbation, self.image, self.preprocessing, self.item["image"], file)
+            again = self.preprocessing({**self.item, "image": str(file)})["image"]
+        return slices_of(again.as_tensor(), self.axis)[self.chosen]
