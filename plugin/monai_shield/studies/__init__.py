@@ -10,7 +10,8 @@
 # limitations under the License.
 """Studies: what a shield is worth, measured."""
 
+from .attack_study import AttackStudy, attack_study_table
 from .evaluation import ShieldEvaluation
-from .run import provenance, run_evaluation
+from .run import provenance, run_attack_study, run_evaluation
 from .summary import EvaluationSummary
 from .tables import write_results

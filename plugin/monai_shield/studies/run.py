@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import platform
 import subprocess
 import sys
@@ -24,12 +25,14 @@ import monai
 import torch
 
 import monai_shield
+from monai_shield.utils import atomic_path
 
+from .attack_study import AttackStudy, attack_study_table
 from .evaluation import ShieldEvaluation
 from .summary import EvaluationSummary
 from .tables import write_results
 
-__all__ = ["provenance", "run_evaluation"]
+__all__ = ["provenance", "run_attack_study", "run_evaluation"]
 
 
 def provenance(**more: Any) -> dict[str, Any]:
@@ -62,4 +65,15 @@ def run_evaluation(
     summary = EvaluationSummary(results, evaluation.shield.detector.calibrated(), structures).as_dict()
     text = write_results(summary, evaluation.output_dir, provenance(seed=seed, **more))
     sys.stdout.write(text)
+    return summary
+
+
+def run_attack_study(study: AttackStudy, seed: int = 0, **more: Any) -> dict[str, Any]:
+    """Run it (or go on with it), write its results and its table beside its cells, and show the table."""
+    summary = study.summary(study.run()) | {"provenance": provenance(seed=seed, **more)}
+    table = attack_study_table(summary)
+    for name, text in {"results.json": json.dumps(summary, indent=1), "results.md": table}.items():
+        with atomic_path(study.output_dir / name) as temporary:
+            temporary.write_text(text + "\n")
+    sys.stdout.write(table + "\n")
     return summary

@@ -26,6 +26,7 @@ __all__ = [
     "clean_table",
     "fill_markers",
     "markdown_table",
+    "number",
     "short_table",
     "structure_table",
     "write_results",
@@ -45,11 +46,12 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
 
 
-def _number(interval: Interval, digits: int = 3) -> str:
+def number(interval: Interval, digits: int = 3, unit: float = 1) -> str:
+    """A value and its interval, in multiples of 1 / ``unit``."""
     value, low, high = interval["value"], interval["low"], interval["high"]
     if value is None or math.isnan(value):
         return "–"
-    return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+    return f"{unit * value:.{digits}f} ({unit * low:.{digits}f}–{unit * high:.{digits}f})"
 
 
 def attack_table(summary: Mapping[str, Any]) -> str:
@@ -61,10 +63,10 @@ def attack_table(summary: Mapping[str, Any]) -> str:
     header += [f"Dice {way}" for way in (*_DICE.values(), *extra)] + ["residual harm", "L∞", "L2"]
     rows = []
     for name, result in attacks.items():
-        row = [name, *(_number(result["auc"][detector], 1) for detector in detectors)]
-        row += [_number(result["rejected_attacked"], 2), _number(result["rejected_clean"], 2)]
-        row += [_number(result["dice"][way]) for way in (*_DICE, *extra)]
-        rows.append([*row, _number(result["residual_harm"]), f"{result['linf']:.3f}", f"{result['l2']:.2f}"])
+        row = [name, *(number(result["auc"][detector], 1) for detector in detectors)]
+        row += [number(result["rejected_attacked"], 2), number(result["rejected_clean"], 2)]
+        row += [number(result["dice"][way]) for way in (*_DICE, *extra)]
+        rows.append([*row, number(result["residual_harm"]), f"{result['linf']:.3f}", f"{result['l2']:.2f}"])
     return markdown_table(header, rows)
 
 
@@ -86,18 +88,18 @@ def short_table(summary: Mapping[str, Any]) -> str:
     rows = [
         [
             name,
-            *(_plain_number(result["auc"][detector], 1) for detector in detectors),
-            _plain_number(result["rejected_attacked"], 2),
-            _plain_number(result["rejected_clean"], 2),
-            *(_plain_number(result["dice"][way], 2) for way in ("clean", "attacked", "reformed")),
-            _plain_number(result["residual_harm"], 3),
+            *(_plainnumber(result["auc"][detector], 1) for detector in detectors),
+            _plainnumber(result["rejected_attacked"], 2),
+            _plainnumber(result["rejected_clean"], 2),
+            *(_plainnumber(result["dice"][way], 2) for way in ("clean", "attacked", "reformed")),
+            _plainnumber(result["residual_harm"], 3),
         ]
         for name, result in attacks.items()
     ]
     return markdown_table([*header, "residual harm"], rows)
 
 
-def _plain_number(interval: Interval, digits: int) -> str:
+def _plainnumber(interval: Interval, digits: int) -> str:
     return "–" if interval["value"] is None else f"{interval['value']:.{digits}f}"
 
 
@@ -132,8 +134,8 @@ def fill_markers(page: str | Path, parts: Mapping[str, str]) -> bool:
 def clean_table(summary: Mapping[str, Any]) -> str:
     """Clean Dice by reformer, and the false-positive rate."""
     clean = summary["clean"]
-    rows = [[f"Dice, {way}", _number(value)] for way, value in clean["dice"].items()]
-    rows.append(["false-positive rate per scan", _number(clean["false_positive_rate"])])
+    rows = [[f"Dice, {way}", number(value)] for way, value in clean["dice"].items()]
+    rows.append(["false-positive rate per scan", number(clean["false_positive_rate"])])
     rates = clean["false_positive_rate_per_scan"].values()
     rows.append(["lowest and highest of a scan", f"{min(rates):.3f}, {max(rates):.3f}"])
     rows.append(["clean volumes rejected", f"{clean['volumes_rejected']} of {summary['volumes']}"])

@@ -1,0 +1,230 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How strong the attacks themselves are, on a bare network: the sanity of every number a defense is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+from tqdm import tqdm
+
+from monai_shield.attacks import Attack
+from monai_shield.metrics import overlap_counts, person_bootstrap
+
+from .cells import CellStore, fingerprint_of
+from .summary import stacked_dice
+from .tables import markdown_table, number
+from .volume import AttackedVolume
+
+__all__ = ["AttackStudy", "attack_study_table"]
+
+Cell = dict[str, Any]
+SUCCESS = 0.01
+"""An attack succeeded on an image when no more than this share of its structure pixels is as before."""
+
+
+class AttackStudy:
+    """
+    Attack slices of every volume and count what of the network's own clean prediction is left.
+
+    The attacked pixels are those of the structures that the network predicts on the clean slice, so that before any
+    attack all of them hold out, and a network that is wrong is not counted as attacked. Dice is that with the true
+    label, over the stacked slices. Each attack on a volume is a cell, written when it is done: a run that was killed
+    goes on, and a cell is made again only when something it depends on has changed.
+
+    An image is attacked with no label, that is, away from the network's own prediction; with what success is counted
+    here in the same way for every attack, whatever its own criterion.
+
+    Args:
+        datalist: one dictionary a volume: "image", "label", "id", "person".
+        preprocessing: from file to network, of "image" and "label".
+        network: the network that is attacked.
+        attacks: name to attack.
+        exported: names of the attacks that are measured after a way through the file too.
+        num_classes: number of classes of the network.
+        slices_per_volume: number of attacked slices a volume, evenly spaced.
+        axis: spatial axis to slice along.
+        min_body: a slice with no larger share of body is not attacked.
+        output_dir: where cells go.
+        settings: anything else the result depends on, such as the sum of the weights.
+        device: where to compute.
+
+    Raises:
+        ValueError: when a setting is out of its range or names an unknown attack.
+    """
+
+    def __init__(
+        self,
+        datalist: Sequence[Mapping[str, Any]],
+        preprocessing: Compose,
+        network: torch.nn.Module,
+        attacks: Mapping[str, Attack],
+        exported: Sequence[str],
+        num_classes: int,
+        slices_per_volume: int,
+        output_dir: str | Path,
+        axis: int = 1,
+        min_body: float = 0.02,
+        settings: Any = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if slices_per_volume < 1:
+            raise ValueError(f"slices_per_volume must be at least 1, got {slices_per_volume}.")
+        unknown = set(exported) - set(attacks)
+        if unknown:
+            raise ValueError(f"exported names unknown attacks: {', '.join(sorted(unknown))}.")
+        self.datalist = list(datalist)
+        self.preprocessing = preprocessing
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self.attacks = dict(attacks)
+        self.exported = frozenset(exported)
+        self.num_classes = num_classes
+        self.slices_per_volume = slices_per_volume
+        self.axis = axis
+        self.min_body = min_body
+        self.output_dir = Path(output_dir)
+        self.settings = settings
+        self.cells = CellStore(self.output_dir / "cells")
+
+    def run(self) -> dict[str, dict[str, Cell]]:
+        """Every cell, by volume and then by "clean", "attack" or "attack, exported"."""
+        results: dict[str, dict[str, Cell]] = {str(item["id"]): {} for item in self.datalist}
+        volumes = {
+            str(item["id"]): AttackedVolume(item, self.preprocessing, self.axis, self.min_body, self.slices_per_volume)
+            for item in self.datalist
+        }
+        # attack by attack, so that a table of the first is whole before the last has begun
+        with tqdm(total=len(volumes) * (1 + len(self.attacks)), desc="attacking", unit="cell") as bar:
+            for name in (None, *self.attacks):
+                for identity, volume in volumes.items():
+                    bar.set_postfix_str(f"{identity}: {name or 'clean'}")
+                    make = partial(self._clean, volume) if name is None else partial(self._attacked, volume, name)
+                    results[identity] |= self.cells.get(identity, name or "clean", self._fingerprint(name), make)
+                    bar.update()
+        return results
+
+    def summary(self, results: Mapping[str, Mapping[str, Cell]], resamples: int = 1000) -> dict[str, Any]:
+        """What the cells say, in plain JSON types; 95 % intervals over people."""
+        volumes = list(results)
+        persons = [results[volume]["clean"]["person"] for volume in volumes]
+        names = [name for name in results[volumes[0]] if name != "clean"]
+
+        def dice(name: str) -> dict[str, float]:
+            counts = torch.stack([results[volume][name]["counts"].sum(0) for volume in volumes])
+            return _interval(lambda chosen: float(np.nanmean(stacked_dice(counts[chosen]))), persons, resamples)
+
+        attacks = {}
+        for name in names:
+            cells = [results[volume][name] for volume in volumes]
+            bears = torch.cat([cell["attacked"] for cell in cells]).numpy() > 0
+            owner = np.repeat(persons, [len(cell["attacked"]) for cell in cells])[bears].tolist()
+            left = torch.cat([cell["remaining"] for cell in cells]).numpy()[bears]
+            attacks[name] = {
+                "turned": _interval(partial(_turned, left), owner, resamples),
+                "success": _interval(partial(_succeeded, left), owner, resamples),
+                "dice": dice(name),
+                **{
+                    key: float(np.median(torch.cat([cell[key] for cell in cells]).numpy()))
+                    for key in ("norm_linf", "norm_l2", "steps")
+                },
+                "seconds": sum(cell["seconds"] for cell in cells) / len(bears),
+            }
+        return {
+            "volumes": len(volumes),
+            "persons": len(set(persons)),
+            "slices": sum(len(results[volume]["clean"]["counts"]) for volume in volumes),
+            "clean": {"dice": dice("clean")},
+            "attacks": attacks,
+        }
+
+    def _fingerprint(self, name: str | None) -> str:
+        attack = None if name is None else self.attacks[name]
+        chosen = (self.slices_per_volume, self.axis, self.min_body, self.num_classes)
+        return fingerprint_of((attack, name in self.exported, self.settings, *chosen))
+
+    def _clean(self, volume: AttackedVolume) -> dict[str, Cell]:
+        person = str(volume.item.get("person", volume.item["id"]))
+        prediction = self._predict(volume.slices[volume.chosen])
+        return {"clean": {"person": person, "counts": self._counts(prediction, volume)}}
+
+    def _attacked(self, volume: AttackedVolume, name: str) -> dict[str, Cell]:
+        image = volume.slices[volume.chosen].contiguous()
+        mask = image > 0
+        before = time.perf_counter()
+        result = self.attacks[name](
+            self.network, image.to(self.device), mask=mask.to(self.device), index=volume.chosen.tolist()
+        )
+        seconds = time.perf_counter() - before
+        facts = {key: getattr(result, key).cpu() for key in ("steps", "norm_linf", "norm_l2")} | {"seconds": seconds}
+        clean = self._predict(image)
+        structures = (clean > 0) & mask
+        images = {name: result.image.cpu()}
+        if name in self.exported:
+            images[f"{name}, exported"] = volume.exported(images[name])
+        cells = {}
+        for each, adversarial in images.items():
+            prediction = self._predict(adversarial)
+            held = ((prediction == clean) & structures).flatten(1).sum(1).double()
+            cells[each] = facts | {
+                "attacked": structures.flatten(1).sum(1),
+                "remaining": held / structures.flatten(1).sum(1).clamp(min=1),
+                "counts": self._counts(prediction, volume),
+            }
+        return cells
+
+    @torch.no_grad()
+    def _predict(self, images: torch.Tensor) -> torch.Tensor:
+        """Class of each pixel (S, 1, ., .)."""
+        return self.network(images.contiguous().to(self.device)).argmax(1, keepdim=True).cpu()
+
+    def _counts(self, prediction: torch.Tensor, volume: AttackedVolume) -> torch.Tensor:
+        return overlap_counts(prediction, volume.labels[volume.chosen], self.num_classes)
+
+
+def attack_study_table(summary: Mapping[str, Any]) -> str:
+    """One row an attack: structure pixels turned, images on which it succeeded, Dice left, with 95 % intervals."""
+    header = ["attack", "pixels turned, %", "images, %", "Dice", "L∞, /255", "L2", "steps", "seconds an image"]
+    clean = ["none", "0", "0", number(summary["clean"]["dice"], 2), "0", "0", "0", "0"]
+    rows = [
+        [
+            name,
+            number(row["turned"], 1, 100),
+            number(row["success"], 0, 100),
+            number(row["dice"], 2),
+            f"{255 * row['norm_linf']:.1f}",
+            f"{row['norm_l2']:.2f}",
+            f"{row['steps']:.0f}",
+            f"{row['seconds']:.1f}",
+        ]
+        for name, row in summary["attacks"].items()
+    ]
+    return markdown_table(header, [clean, *rows])
+
+
+def _turned(left: np.ndarray, chosen: np.ndarray) -> float:
+    return 1 - float(left[chosen].mean())
+
+
+def _succeeded(left: np.ndarray, chosen: np.ndarray) -> float:
+    return float((left[chosen] <= SUCCESS).mean())
+
+
+def _interval(statistic: Callable[[np.ndarray], float], persons: Sequence[str], resamples: int) -> dict[str, float]:
+    low, high = person_bootstrap(statistic, persons, resamples)
+    return {"value": statistic(np.arange(len(persons))), "low": low, "high": high}
