@@ -121,6 +121,22 @@ def test_an_image_does_not_feel_its_batch_mates(name, settings, shape):
 
 
 @every_attack
+@pytest.mark.parametrize("number", [1, 3, 9])
+def test_micro_batches_change_nothing(name, settings, number):
+    shape = SHAPES[0]
+    network, image = make_network(shape), make_image(shape)
+    sizes = []
+    network.register_forward_hook(lambda module, inputs, output: sizes.append(len(inputs[0])))
+    whole = make(name, settings)(network, image)
+    sizes.clear()
+    parts = make(name, settings, micro_batch=number)(network, image)
+    assert max(sizes[1:]) <= number  # the first poses the problem
+    torch.testing.assert_close(parts.image, whole.image, rtol=0, atol=1e-9)
+    assert torch.equal(parts.steps, whole.steps)
+    assert torch.equal(parts.success, whole.success)
+
+
+@every_attack
 @pytest.mark.parametrize(("scale", "shift"), [(1, -0.5), (3000, -1000)], ids=["z-scored", "hounsfield"])
 def test_each_image_keeps_to_its_own_range(name, settings, scale, shift):
     shape = SHAPES[0]
@@ -394,7 +410,15 @@ def test_a_network_that_cannot_be_attacked_is_refused(name, settings):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"bounds": (1, 0)}, {"bounds": (1,)}, {"window": 0.0}, {"window": "volume"}, {"stop_share": 1.0}, {"norm": "l1"}],
+    [
+        {"bounds": (1, 0)},
+        {"bounds": (1,)},
+        {"window": 0.0},
+        {"window": "volume"},
+        {"stop_share": 1.0},
+        {"micro_batch": 0},
+        {"norm": "l1"},
+    ],
 )
 @every_attack
 def test_settings_out_of_range_are_refused(name, settings, wrong):

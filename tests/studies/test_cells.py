@@ -1,0 +1,57 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import pytest
+import torch
+
+from monai_shield.attacks import DAG, PGD
+from monai_shield.studies.cells import CellStore, fingerprint_of
+
+
+def test_a_cell_is_made_once(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        return {"value": torch.tensor([1.0, 2.0]), "person": "a"}
+
+    first = CellStore(tmp_path).get("scan", "PGD 4/255", "same", make)
+    again = CellStore(tmp_path).get("scan", "PGD 4/255", "same", make)
+    assert len(made) == 1
+    assert torch.equal(first["value"], again["value"])
+    assert again["person"] == "a"
+    CellStore(tmp_path).get("scan", "PGD 4/255", "other", make)
+    CellStore(tmp_path).get("scan", "DAG", "same", make)
+    CellStore(tmp_path).get("another", "DAG", "same", make)
+    assert len(made) == 4
+
+
+def test_one_that_was_stopped_leaves_nothing(tmp_path):
+    def killed():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        CellStore(tmp_path).get("scan", "DAG", "same", killed)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert CellStore(tmp_path).get("scan", "DAG", "same", dict) == {}
+
+
+def test_a_fingerprint_is_that_of_the_settings():
+    assert fingerprint_of([DAG(), 3]) == fingerprint_of([DAG(), 3])
+    different = [
+        [DAG(), 3],
+        [DAG(), 4],
+        [DAG(max_steps=201), 3],
+        [PGD(0.1), 3],
+        [PGD(0.2), 3],
+        [3, DAG()],
+        ["DAG()", 3],
+    ]
+    assert len({fingerprint_of(parts) for parts in different}) == len(different)
