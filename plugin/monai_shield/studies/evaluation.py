@@ -30,7 +30,7 @@ from monai_shield.data import body_share, slices_of
 from monai_shield.detectors import CombinedDetector, Detector, Views
 from monai_shield.inferers import ShieldInferer
 from monai_shield.metrics import overlap_counts
-from monai_shield.transforms import export_attack
+from monai_shield.transforms import PreprocessedFile, export_attack
 from monai_shield.utils import atomic_path
 
 __all__ = ["ShieldEvaluation"]
@@ -171,7 +171,7 @@ class ShieldEvaluation:
         slices_of(perturbation, volume.axis)[volume.chosen] = attacked - volume.slices[volume.chosen]
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "attacked.nii"
-            export_attack(perturbation, volume.image, self.preprocessing, volume.item["image"], file)
+            export_attack(perturbation, volume.file, file)
             again = self.preprocessing({**volume.item, "image": str(file)})["image"]
         return slices_of(again.as_tensor(), volume.axis)[volume.chosen]
 
@@ -224,6 +224,10 @@ class _Volume:
                 f"'{self.item['label']}': no structure of the label map occurs: is it that of this data set?"
             )
         return data
+
+    @cached_property
+    def file(self) -> PreprocessedFile:
+        return PreprocessedFile(self.item, self.preprocessing)
 
     @property
     def image(self) -> MetaTensor:
