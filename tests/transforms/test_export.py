@@ -144,7 +144,9 @@ def test_a_preprocessing_made_for_labels_too_will_do(brain, tmp_path):
     transform = preprocessing(keys=["image", "label"])
     data = transform({"image": str(clean), "label": str(clean)})
     image = data["image"]
-    export_attack(torch.full_like(image.as_tensor(), 0.05), PreprocessedFile(clean, transform), tmp_path / "attacked.nii")
+    export_attack(
+        torch.full_like(image.as_tensor(), 0.05), PreprocessedFile(clean, transform), tmp_path / "attacked.nii"
+    )
     low, high = image.meta["intensity_window"]
     body = values_of(clean) > 0
     change = (values_of(tmp_path / "attacked.nii") - values_of(clean))[body]
