@@ -26,7 +26,7 @@ from monai.transforms import Compose
 from tqdm import tqdm
 
 from monai_shield.attacks import Attack
-from monai_shield.data import body_share, slices_of
+from monai_shield.data import body_share, evenly_spaced, slices_of
 from monai_shield.detectors import CombinedDetector, Detector, Views
 from monai_shield.inferers import ShieldInferer
 from monai_shield.metrics import overlap_counts
@@ -245,8 +245,7 @@ class _Volume:
     def chosen(self) -> torch.Tensor:
         """Indices of evenly spaced slices, neither the first nor the last that bears body."""
         bearing = torch.nonzero(body_share(self.slices) > self.min_body)[:, 0]
-        places = (torch.arange(self.number, dtype=torch.float64) + 0.5) / self.number * len(bearing)
-        return bearing[places.long()].unique()
+        return evenly_spaced(bearing, self.number)
 
 
 def _file_name(name: str) -> str:
