@@ -90,7 +90,7 @@ def attack(
 
     Args:
         bundle: folder of a bundle in the layout of MONAI's model zoo.
-        attack: apgd, bim, cos_pgd, dag, fgsm, mi_fgsm, pgd, sea, seg_pgd or uniform_noise.
+        attack: a name in monai_shield.attacks.ATTACKS, such as dag, pgd, apgd or sea; a wrong one lists them all.
         input: a NIfTI file, or a folder of them.
         output: folder to write to.
         label: true label of the file, or a folder with one of the same name for each; by default the network's own
@@ -99,7 +99,7 @@ def attack(
         background: value of the file's background, which is restored; by default what fills the border of the volume.
         weights: file of weights; by default the bundle's own.
         device: where to compute; by default the GPU where there is one.
-        settings: of the attack.
+        settings: settings of the attack, described in monai_shield.attacks; a wrong one lists them all.
     """
     from monai_shield.bundle import BundleAttack, BundleAttackError, BundleTarget, attack_files, make_attack
 

@@ -127,8 +127,8 @@ class BundleAttack:
     The unit of a budget is the clean image's intensity window (:func:`~monai_shield.transforms.intensity_window`),
     measured on the whole preprocessed image. Attacked are pixels in the body: where the file's voxels are not its
     background. Slices are attacked one by one, each as an image of its own. "changed" is the share of attacked pixels
-    no longer predicted as their label (by a targeted PGD: predicted as it wants), "read_back" what is left of it once the
-    attacked file went through the whole preprocessing. Dice is per structure on the stacked attacked slices, or the
+    no longer predicted as their label (by a targeted PGD: predicted as it wants), "read_back" what is left of it once
+    the attacked file went through the whole preprocessing. Dice is per structure on the stacked attacked slices, or the
     whole volume, in the network's space.
 
     Args:
@@ -374,7 +374,11 @@ def _steps_bar(network: nn.Module, attack: Attack, batches: int) -> Iterator[Non
     steps = getattr(attack, "max_steps", None)
     total = None if steps is None else batches * (steps + 3)
     with tqdm(total=total, desc=attack.info.name, unit="pass", leave=False, position=1) as bar:
-        handle = network.register_forward_hook(lambda *_: bar.update() and None)
+
+        def count(*_: Any) -> None:
+            bar.update()
+
+        handle = network.register_forward_hook(count)
         try:
             yield
         finally:

@@ -91,7 +91,8 @@ class AttackedSlice:
             planes = [plane[::-1] for plane in planes]
         box = _box(planes[0] > BODY)
         width, height = (size for axis, size in enumerate(zooms[0]) if axis != world_axis)
-        return cls(caption, *(plane[box] for plane in planes), aspect=float(height / width))
+        clean_plane, attacked_plane, before_plane, after_plane = (plane[box] for plane in planes)
+        return cls(caption, clean_plane, attacked_plane, before_plane, after_plane, float(height / width))
 
 
 def attack_figure(views: Sequence[AttackedSlice], title: str = "") -> bytes:
@@ -108,7 +109,7 @@ def attack_figure(views: Sequence[AttackedSlice], title: str = "") -> bytes:
 def _draw_row(figure: SubFigure, view: AttackedSlice, colors: ListedColormap) -> None:
     figure.text(0.005, 0.975, view.caption, va="top", fontsize="medium", fontweight="bold")
     widths = (1, 1, 0.16, 1, 1, 1)  # the third holds the scale
-    grid = GridSpec(1, 6, figure, left=0.005, right=0.995, bottom=0.01, top=0.84, wspace=0.04, width_ratios=widths)
+    grid = GridSpec(1, 6, left=0.005, right=0.995, bottom=0.01, top=0.84, wspace=0.04, width_ratios=widths)
     panels = [figure.add_subplot(grid[column]) for column in (0, 1, 3, 4, 5)]
     change = 100 * (view.attacked - view.clean)
     largest = float(np.abs(change).max()) or 1.0
