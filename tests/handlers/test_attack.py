@@ -227,6 +227,77 @@ def test_from_a_config():
     assert evaluator.state.output[0]["attacked"].tolist() == [1]
 
 
+def test_adversarial_training_from_a_config_leaves_everything_else_as_it_was():
+    """Around each attack: modes, requires_grad, .grad, buffers, random state, optimizer; the batch alone changes."""
+
+    class Watch:
+        """Attached before and after the handler, notes the state of everything but the batch."""
+
+        def __init__(self):
+            self.notes = []
+
+        def attach(self, engine):
+            from ignite.engine import Events
+
+            engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+        def __call__(self, engine):
+            network, optimizer = engine.network, engine.optimizer
+            tensors = [*network.state_dict().values(), torch.get_rng_state()]
+            tensors += [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+            tensors += [each for state in optimizer.state.values() for each in state.values()]
+            flags = [module.training for module in network.modules()]
+            flags += [parameter.requires_grad for parameter in network.parameters()]
+            flags += [parameter.grad is None for parameter in network.parameters()]
+            image = torch.as_tensor(engine.state.batch["image"]).clone()
+            self.notes.append(([each.clone() for each in tensors], flags, image))
+
+    generator = torch.Generator().manual_seed(0)
+    items = [{"image": torch.rand(1, 32, 32, generator=generator), "label": torch.ones(1, 32, 32)} for _ in range(4)]
+    before, after = Watch(), Watch()
+    config = {
+        "network": {"_target_": "monai.networks.nets.BasicUNet", "spatial_dims": 2, "features": [4, 4, 4, 4, 4, 4]}
+        | {"norm": "batch", "dropout": 0.2},
+        "handler": {
+            "_target_": "monai_shield.handlers.AttackHandler",
+            "attack": {"_target_": "monai_shield.attacks.PGD", "epsilon": 0.1, "max_steps": 2},
+            "network": "@network",
+            "key_label": "label",
+        },
+        "optimizer": {"_target_": "torch.optim.SGD", "params": "$@network.parameters()", "lr": 0.1, "momentum": 0.9},
+        "loss": {"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True},
+        "dataset": {"_target_": "Dataset", "data": items},
+        "trainer": {
+            "_target_": "SupervisedTrainer",
+            "device": "$torch.device('cpu')",
+            "max_epochs": 2,
+            "train_data_loader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 2},
+            "network": "@network",
+            "optimizer": "@optimizer",
+            "loss_function": "@loss",
+            "train_handlers": [before, "@handler", after],
+        },
+    }
+    parser = ConfigParser(config, globals={"torch": "torch"})
+    trainer = parser.get_parsed_content("trainer")
+    network = parser.get_parsed_content("network")
+    next(network.parameters()).requires_grad_(False)  # a layer that is not trained stays so
+    start = {key: value.clone() for key, value in network.state_dict().items()}
+    trainer.run()
+
+    assert len(before.notes) == len(after.notes) == 4
+    for (tensors, flags, clean), (tensors_after, flags_after, adversarial) in zip(before.notes, after.notes):
+        assert len(tensors) == len(tensors_after)
+        assert all(torch.equal(one, two) for one, two in zip(tensors, tensors_after))
+        assert flags == flags_after
+        assert 0.05 < float((clean - adversarial).abs().max()) <= 0.1 + 1e-6
+    assert len(before.notes[1][0]) > len(before.notes[0][0])  # from the second on there are gradients and momentum
+    trained = network.state_dict()
+    moved = {key for key, value in trained.items() if not torch.equal(value, start[key])}
+    assert next(iter(start)) not in moved
+    assert len(moved) > 10
+
+
 def test_a_bare_ignite_engine():
     network, seen = make_network(), []
     engine = Engine(lambda engine, batch: seen.append(batch))

@@ -17,7 +17,7 @@ import torch
 from monai.transforms import Compose, CropForegroundd, LoadImaged, Orientationd, Spacingd, SpatialPadd
 from scipy.ndimage import binary_erosion
 
-from monai_shield.transforms import ScaleToWindowd, export_attack, write_like
+from monai_shield.transforms import PreprocessedFile, ScaleToWindowd, export_attack, write_like
 
 TYPES = [np.int8, np.uint8, np.int16, np.uint16, np.float32]
 SHAPE = (24, 20, 28)
@@ -65,7 +65,7 @@ def attacked(path, out, amplitude=0.05, smooth=False):
     else:
         perturbation = amplitude * (2 * torch.rand(clean.shape) - 1)
     perturbation *= clean.as_tensor() > 0
-    export_attack(perturbation, clean, transform, path, out)
+    export_attack(perturbation, PreprocessedFile(path, transform), out)
     low, high = clean.meta["intensity_window"]
     return perturbation[0].numpy() * (high - low)
 
@@ -144,7 +144,9 @@ def test_a_preprocessing_made_for_labels_too_will_do(brain, tmp_path):
     transform = preprocessing(keys=["image", "label"])
     data = transform({"image": str(clean), "label": str(clean)})
     image = data["image"]
-    export_attack(torch.full_like(image.as_tensor(), 0.05), image, transform, clean, tmp_path / "attacked.nii")
+    export_attack(
+        torch.full_like(image.as_tensor(), 0.05), PreprocessedFile(clean, transform), tmp_path / "attacked.nii"
+    )
     low, high = image.meta["intensity_window"]
     body = values_of(clean) > 0
     change = (values_of(tmp_path / "attacked.nii") - values_of(clean))[body]
@@ -157,7 +159,7 @@ def test_nothing_changes_the_clean_image(brain, tmp_path):
     image = transform({"image": str(clean)})["image"]
     kept, operations, content = image.clone(), len(image.applied_operations), clean.read_bytes()
     for name in ("a.nii", "b.nii"):
-        export_attack(torch.full_like(image.as_tensor(), 0.05), image, transform, clean, tmp_path / name)
+        export_attack(torch.full_like(image.as_tensor(), 0.05), PreprocessedFile(clean, transform), tmp_path / name)
     assert torch.equal(image, kept)
     assert len(image.applied_operations) == operations
     assert clean.read_bytes() == content

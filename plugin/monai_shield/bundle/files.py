@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from monai_shield.utils import atomic_path, first_line
 
-__all__ = ["FileRunner", "image_files"]
+__all__ = ["FileRunner", "file_stem", "image_files", "root_cause"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class FileRunner:
         # Else ignite keeps the remains of a run that failed, and the next one, on the next file, does nothing.
         self.evaluator.interrupt_resume_enabled = False
         self.datalist = list(datalist)
-        count = Counter(_stem(entry["image"]) for entry in self.datalist)
+        count = Counter(file_stem(entry["image"]) for entry in self.datalist)
         twice = [name for name, times in count.items() if times > 1]
         if twice:
             raise ValueError(f"several files are named {', '.join(twice)}: their results would overwrite one another.")
@@ -93,7 +93,7 @@ class FileRunner:
         self.summary = []
         for entry in tqdm(self.datalist, desc="segmenting", unit="file"):
             record = self._run_one(entry)
-            self._write(self.output_dir / f"{_stem(entry['image'])}_shield.json", record)
+            self._write(self.output_dir / f"{file_stem(entry['image'])}_shield.json", record)
             self.summary.append({key: value for key, value in record.items() if not key.startswith("slice_")})
             log = logger.error if record["status"] == "error" else logger.info
             log("%s: %s%s", record["file"], record["status"], f" ({record['reason']})" if record["reason"] else "")
@@ -124,7 +124,7 @@ class FileRunner:
             (output,) = self.evaluator.state.output
             decision = output["result"]["shield"]
         except (Exception, SystemExit) as error:
-            reason = _cause(error)
+            reason = root_cause(error)
             return {"file": file, "status": "error", "reason": reason.replace(f"'{file}': ", "")}
         status = "rejected" if decision["rejected"] else "accepted"
         return {"file": file, "status": status, **decision}
@@ -135,11 +135,12 @@ class FileRunner:
             temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def _stem(file: Any) -> str:
+def file_stem(file: Any) -> str:
+    """The name of a NIfTI file, without its folder and its ending."""
     return Path(str(file)).name.removesuffix(".gz").removesuffix(".nii")
 
 
-def _cause(error: BaseException) -> str:
+def root_cause(error: BaseException) -> str:
     """What went wrong first, in one line: MONAI wraps the error of a transform in one that names the transform."""
     while error.__cause__ is not None and not isinstance(error, (FileNotFoundError, ValueError)):
         error = error.__cause__

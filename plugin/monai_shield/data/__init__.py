@@ -13,7 +13,7 @@
 from .cohort import COHORT_TISSUES, cohort_person, embedded_cohort
 from .datalist import volume_datalist
 from .miccai2012 import MICCAI2012_STRUCTURES
-from .slices import SliceDataset, body_share, slices_of
+from .slices import SliceDataset, body_share, evenly_spaced, slices_of
 
 __all__ = [
     "COHORT_TISSUES",
@@ -22,6 +22,7 @@ __all__ = [
     "body_share",
     "cohort_person",
     "embedded_cohort",
+    "evenly_spaced",
     "slices_of",
     "volume_datalist",
 ]

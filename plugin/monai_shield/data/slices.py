@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-__all__ = ["SliceDataset", "body_share", "slices_of"]
+__all__ = ["SliceDataset", "body_share", "evenly_spaced", "slices_of"]
 
 
 def body_share(image: torch.Tensor) -> torch.Tensor:
@@ -47,6 +47,18 @@ def slices_of(volume: torch.Tensor, axis: int) -> torch.Tensor:
         (B, C, ., .), a view.
     """
     return volume.movedim(axis + 1, 0)
+
+
+def evenly_spaced(indices: torch.Tensor, number: int) -> torch.Tensor:
+    """
+    Some of the indices, evenly spaced, neither the first nor the last of many.
+
+    Args:
+        indices: (n,), in order.
+        number: how many; all where there are not as many.
+    """
+    places = (torch.arange(number, dtype=torch.float64) + 0.5) / number * len(indices)
+    return indices[places.long()].unique()
 
 
 class SliceDataset(Dataset):

@@ -10,8 +10,19 @@
 # limitations under the License.
 """Figures, tables and pages that a person reads."""
 
+from .attack_figure import AttackedSlice, attack_figure
 from .demo import Demo, DemoError, closing_words
+from .demo_attack import write_label
 from .demo_page import render_demo
 from .study_page import render_study
 
-__all__ = ["Demo", "DemoError", "closing_words", "render_demo", "render_study"]
+__all__ = [
+    "AttackedSlice",
+    "Demo",
+    "DemoError",
+    "attack_figure",
+    "closing_words",
+    "render_demo",
+    "render_study",
+    "write_label",
+]

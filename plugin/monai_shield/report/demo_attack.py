@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from monai_shield.attacks import DAG
 from monai_shield.data import body_share, slices_of
-from monai_shield.transforms import export_attack
+from monai_shield.transforms import PreprocessedFile, export_attack
 from monai_shield.utils import atomic_path, load_weights
 
 __all__ = ["BareTarget", "attack_slab", "middle_slab", "read_voxels", "write_label", "write_scan"]
@@ -180,7 +180,7 @@ def attack_slab(
     slices_of(perturbation, target.slice_axis)[slab.start : slab.stop] = (
         torch.cat([result.image.as_subclass(torch.Tensor).cpu() for result in results]) - clean
     )
-    export_attack(perturbation, image, target.preprocessing, clean_file, path)
+    export_attack(perturbation, PreprocessedFile(clean_file, target.preprocessing), path)
     before, after = (read_voxels(file).astype(np.float64) for file in (clean_file, path))
     low, high = image.meta["intensity_window"]
     change = np.abs(after - before) / (high - low)

@@ -37,6 +37,7 @@ __all__ = [
     "log_spectrum",
     "one_figure",
     "png",
+    "rendered",
     "scan_scores",
     "structure_colors",
 ]
@@ -183,7 +184,7 @@ def png(draw: Callable[..., None], *arguments: Any, height: float = 3.6) -> byte
     """A PNG file of one drawing function's picture, `height` inches high."""
     figure = Figure((WIDTH, height), dpi=DPI)
     draw(figure, *arguments)
-    return _rendered(figure)
+    return rendered(figure)
 
 
 def one_figure(
@@ -198,7 +199,7 @@ def one_figure(
     draw_segmentations(segmentations, view)
     draw_spectra(spectra, view)
     draw_scores(scores, scans, threshold, slab)
-    return _rendered(figure)
+    return rendered(figure)
 
 
 def scan_scores(name: str, slices: Sequence[dict[str, Any]], attacked: bool) -> SliceScores:
@@ -208,7 +209,8 @@ def scan_scores(name: str, slices: Sequence[dict[str, Any]], attacked: bool) -> 
     return SliceScores(name, positions, scores, _ATTACKED if attacked else _CLEAN)
 
 
-def _rendered(figure: Figure) -> bytes:
+def rendered(figure: Figure) -> bytes:
+    """A PNG file of a figure, the same for the same figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()

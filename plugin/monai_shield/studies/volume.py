@@ -22,8 +22,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
-from monai_shield.data import body_share, slices_of
-from monai_shield.transforms import export_attack
+from monai_shield.data import body_share, evenly_spaced, slices_of
+from monai_shield.transforms import PreprocessedFile, export_attack
 
 __all__ = ["AttackedVolume"]
 
@@ -58,6 +58,11 @@ class AttackedVolume:
             )
         return data
 
+    @cached_property
+    def file(self) -> PreprocessedFile:
+        """The image's file, with the way back to it."""
+        return PreprocessedFile(self.item, self.preprocessing)
+
     @property
     def image(self) -> MetaTensor:
         """The preprocessed image, (1, H, W, D)."""
@@ -77,8 +82,7 @@ class AttackedVolume:
     def chosen(self) -> torch.Tensor:
         """Indices of evenly spaced slices, neither the first nor the last that bears body."""
         bearing = torch.nonzero(body_share(self.slices) > self.min_body)[:, 0]
-        places = (torch.arange(self.number, dtype=torch.float64) + 0.5) / self.number * len(bearing)
-        return bearing[places.long()].unique()
+        return evenly_spaced(bearing, self.number)
 
     def exported(self, attacked: torch.Tensor) -> torch.Tensor:
         """The attacked slices (S, 1, ., .) written to a file of the clean file's type, and read back."""
@@ -86,6 +90,6 @@ class AttackedVolume:
         slices_of(perturbation, self.axis)[self.chosen] = attacked - self.slices[self.chosen]
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "attacked.nii"
-            export_attack(perturbation, self.image, self.preprocessing, self.item["image"], file)
+            export_attack(perturbation, self.file, file)
             again = self.preprocessing({**self.item, "image": str(file)})["image"]
         return slices_of(again.as_tensor(), self.axis)[self.chosen]

@@ -20,7 +20,7 @@ from .check import (
     CheckVolumed,
     CheckVolumeDict,
 )
-from .export import export_attack, write_like
+from .export import border_background, export_attack, write_like
 from .fourier import (
     FourierTransform,
     FourierTransformD,
@@ -41,6 +41,7 @@ from .fourier import (
 )
 from .intensity import ScaleToWindow, ScaleToWindowD, ScaleToWindowd, ScaleToWindowDict, intensity_window
 from .label import MergeLabels, MergeLabelsD, MergeLabelsd, MergeLabelsDict
+from .preprocessed import AffineIntensity, PreprocessedFile, fit_affine_intensity, read_values
 from .reject import ApplyShieldD, ApplyShieldd, ApplyShieldDict, empty_rejected, shield_decision
 from .spacing import OwnSpacingD, OwnSpacingd, OwnSpacingDict
 from .spectrum import fourier_transform, frequency_magnitude, shift_zero_frequency

@@ -12,19 +12,19 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import Compose, allow_missing_keys_mode
 
+from monai_shield.transforms.preprocessed import PreprocessedFile
 from monai_shield.utils import atomic_path
 
-__all__ = ["export_attack", "write_like"]
+__all__ = ["border_background", "export_attack", "write_like"]
+
+BACKGROUND_SHARE = 0.25
 
 
 def write_like(values: np.ndarray, reference: str | Path, path: str | Path) -> None:
@@ -59,36 +59,64 @@ def _load(path: str | Path) -> Any:
     return nib.load(path)
 
 
-def export_attack(
-    perturbation: torch.Tensor,
-    clean: MetaTensor,
-    preprocessing: Compose,
-    clean_file: str | Path,
-    path: str | Path,
-    key: str = "image",
-    background: float = 0.0,
-) -> None:
+def border_background(values: np.ndarray) -> float | None:
     """
-    Write an attacked volume: undo geometry and window of the perturbation, add it to the clean file's own voxels, round
-    to the file's type, and restore the background, which an attacker does for free.
+    The value of what lies around the body, where it was never measured: 0 around a stripped brain, the padding around
+    a CT's field of view.
+
+    Measured intensities have noise, a value that was filled in has not: the background is the most common value on the
+    outer faces of the volume where at least a quarter of them has it.
 
     Args:
-        perturbation: adversarial minus clean image, (1, H, W, D), in the space and unit of the network.
-        clean: the preprocessed clean image; its meta data know the geometry and the intensity window.
-        preprocessing: what made it, of invertible MONAI transforms and one ScaleToWindowd.
-        clean_file: the clean file.
-        path: file to write.
-        key: key of the image in the preprocessing.
-        background: value of the voxels that are restored.
+        values: voxels of a file, (H, W[, D[, C]]).
+
+    Returns:
+        the value; None where there is no such.
     """
-    low, high = clean.meta["intensity_window"]
-    in_network = MetaTensor(torch.as_tensor(perturbation) * (high - low), meta=clean.meta.copy())
-    # a deep copy: CropForeground takes its own record apart while it is undone
-    in_network.applied_operations = copy.deepcopy(clean.applied_operations)
-    with allow_missing_keys_mode(preprocessing):  # type: ignore[no-untyped-call]  # it may have been made for labels too
-        undone = preprocessing.inverse({key: in_network})
-    in_file = undone[key][0].detach().cpu().numpy().astype(np.float64)
-    values = np.asarray(_load(clean_file).dataobj, dtype=np.float64)
-    attacked = values + in_file.reshape(values.shape)
-    attacked[values == background] = background
-    write_like(attacked, clean_file, path)
+    axes = [axis for axis in range(min(values.ndim, 3)) if values.shape[axis] > 1]
+    faces = np.concatenate([np.take(values, [0, -1], axis).ravel() for axis in axes])
+    found, counts = np.unique(faces, return_counts=True)
+    return float(found[counts.argmax()]) if counts.max() >= BACKGROUND_SHARE * faces.size else None
+
+
+def export_attack(
+    perturbation: torch.Tensor,
+    clean: PreprocessedFile,
+    path: str | Path,
+    background: float | str | None = "border",
+) -> None:
+    """
+    Write an attacked volume: take the perturbation back to the file, add it to the clean file's own voxels, round to
+    the file's type, and restore the background, which an attacker does for free.
+
+    A voxel beyond the range to which the preprocessing clips (bone, in a window for soft tissue) is first brought to
+    the end of the range, if the perturbation points inside and does not round to nothing; otherwise it stays as it is.
+
+    Args:
+        perturbation: adversarial minus clean image, (C, H, W[, D]), in the space and unit of the network.
+        clean: the clean file, and how it was preprocessed.
+        path: file to write.
+        background: value of the voxels that are restored; "border" for that of :func:`border_background`, None for no
+            restoring.
+    """
+    change = clean.perturbation_in_file(perturbation)
+    values = clean.values()
+    change = change.reshape(values.shape)
+    low, high = clean.clip_range()
+    least = _least_change(clean.file, low, high)
+    enters = ((values > high) & (change < -least)) | ((values < low) & (change > least))
+    stays = ((values > high) | (values < low)) & ~enters
+    attacked = np.where(enters, np.clip(values, low, high), values) + np.where(stays, 0, change)
+    if background == "border":
+        background = border_background(values)
+    if background is not None:
+        attacked[values == background] = background
+    write_like(attacked, clean.file, path)
+
+
+def _least_change(file: str | Path, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The least change of a voxel that counts: half a unit of the type, or of a float a millionth of the range."""
+    image = _load(file)
+    if np.issubdtype(image.get_data_dtype(), np.integer):
+        return np.full_like(low, 0.5 * abs(image.dataobj.slope))
+    return np.where(np.isfinite(high - low), 1e-6 * (high - low), 0)

@@ -1,0 +1,456 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Attack any MONAI bundle's network on files, through the bundle's own preprocessing and back to the file."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import LoadImage, SpatialResample
+from torch import nn
+from tqdm import tqdm
+
+from monai_shield.attacks import ATTACKS, PGD, Attack, MultiLabel
+from monai_shield.attacks.loop import not_yet_target, still_label
+from monai_shield.attacks.problem import Problem
+from monai_shield.bundle.files import file_stem, image_files, root_cause
+from monai_shield.bundle.target import BundleAttackError, BundleTarget
+from monai_shield.data import evenly_spaced
+from monai_shield.metrics import dice_of_counts, overlap_counts
+from monai_shield.report import AttackedSlice, attack_figure, write_label
+from monai_shield.transforms import PreprocessedFile, border_background, export_attack, intensity_window, read_values
+from monai_shield.utils import atomic_path, sha256
+
+__all__ = ["BundleAttack", "attack_files", "make_attack"]
+
+logger = logging.getLogger(__name__)
+Record = dict[str, Any]
+
+MIN_BODY = 0.02  # slices with less are not attacked
+ROWS = 4  # files in the figure
+RECORD_VERSION = 1  # of what is written; another one is made anew
+NOT_FROM_THE_COMMAND_LINE = ("criterion", "window")
+
+
+def make_attack(name: str, settings: Mapping[str, Any]) -> Attack:
+    """
+    An attack by its name in :data:`monai_shield.attacks.ATTACKS`.
+
+    Raises:
+        BundleAttackError: where there is no such attack or setting, one is missing, or its value is wrong.
+    """
+    if name not in ATTACKS:
+        raise BundleAttackError(f"no attack '{name}'; there are {', '.join(sorted(ATTACKS))}.")
+    known = [field for field in fields(ATTACKS[name]) if field.init and field.name not in NOT_FROM_THE_COMMAND_LINE]
+    unknown = sorted(set(settings) - {field.name for field in known})
+    if unknown:
+        names = ", ".join(sorted(field.name for field in known))
+        raise BundleAttackError(f"{name} has no setting '{unknown[0]}'; it has {names}.")
+    needed = [field.name for field in known if field.default is MISSING and field.default_factory is MISSING]
+    missing = [each for each in needed if each not in settings]
+    if missing:
+        raise BundleAttackError(f"{name} needs a value for {', '.join(missing)}: --{missing[0]} …")
+    try:
+        return ATTACKS[name](**settings)
+    except (TypeError, ValueError) as error:
+        raise BundleAttackError(f"{name}: {root_cause(error)}") from error
+
+
+def attack_files(source: str | Path, labels: str | Path | None = None) -> dict[Path, Path | None]:
+    """
+    The files to attack and the label of each.
+
+    Args:
+        source: a NIfTI file, or a folder of them (:func:`~monai_shield.bundle.image_files`).
+        labels: label of the one file, or a folder with a label of the same name for each; None for no labels.
+
+    Raises:
+        BundleAttackError: where a file or a label is missing, or two files have the same name.
+    """
+    try:
+        files = [Path(entry["image"]) for entry in image_files(source)]
+    except FileNotFoundError as error:
+        raise BundleAttackError(str(error)) from error
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise BundleAttackError(f"no file '{missing[0]}'.")
+    twice = [name for name, times in Counter(map(file_stem, files)).items() if times > 1]
+    if twice:
+        raise BundleAttackError(f"several files are named {', '.join(twice)}: one result would overwrite the other.")
+    if labels is None:
+        return dict.fromkeys(files)
+    root = Path(labels)
+    if not root.is_dir():
+        if len(files) > 1:
+            raise BundleAttackError(f"one label '{root}' for {len(files)} files: give a folder of labels.")
+        found = {files[0]: root}
+    else:
+        found = {file: root / file.name for file in files}
+    for label in found.values():
+        if not label.is_file():
+            raise BundleAttackError(f"no label '{label}'.")
+    return dict(found)
+
+
+class BundleAttack:
+    """
+    Attack a bundle's network on files: through the bundle's preprocessing, back to the file, and read in again.
+
+    For each file it writes ``<name>_attacked.nii[.gz]`` (of the file's own type and header, see
+    :func:`~monai_shield.transforms.export_attack`), the network's answers before and after,
+    ``<name>_clean_seg.nii.gz`` and ``<name>_attacked_seg.nii.gz``, and last ``<name>_attack.json``; for all of them
+    ``results.json``, ``table.csv`` and ``figure.png``. A file whose result is there, made with the same attack,
+    weights, preprocessing, file and label, is not attacked again: a run that was killed goes on.
+
+    The unit of a budget is the clean image's intensity window (:func:`~monai_shield.transforms.intensity_window`),
+    measured on the whole preprocessed image. Attacked are pixels in the body: where the file's voxels are not its
+    background. Slices are attacked one by one, each as an image of its own. "changed" is the share of attacked pixels
+    no longer predicted as their label (by a targeted PGD: predicted as it wants), "read_back" what is left of it once
+    the attacked file went through the whole preprocessing. Dice is per structure on the stacked attacked slices, or the
+    whole volume, in the network's space.
+
+    Args:
+        target: the bundle.
+        attack: how; its ``window`` is set for each image.
+        files: the files, and the label of each or None for the network's own prediction on the clean file.
+        output_dir: folder to write to.
+        slices: of a bundle that cuts volumes into slices: how many to attack, evenly spaced; None for all with more
+            than 2 % body.
+        background: value of a file's background, which is restored and which no body is; "border" to find it
+            (:func:`~monai_shield.transforms.border_background`); None for none.
+    """
+
+    def __init__(
+        self,
+        target: BundleTarget,
+        attack: Attack,
+        files: Mapping[Path, Path | None],
+        output_dir: str | Path,
+        slices: int | None = None,
+        background: float | str | None = "border",
+    ) -> None:
+        if slices is not None and (isinstance(slices, bool) or not isinstance(slices, int) or slices < 1):
+            raise BundleAttackError(f"slices must be a whole number, at least 1, got {slices!r}.")
+        if slices is not None and target.slice_axis is None:
+            raise BundleAttackError(f"slices: the inferer of {target.name} does not cut volumes into slices.")
+        if isinstance(background, str) and background != "border":
+            raise BundleAttackError(f"background must be a number, 'border' or None, got '{background}'.")
+        self.target = target
+        self.attack = attack
+        self.files = dict(files)
+        self.output_dir = Path(output_dir)
+        self.slices = slices
+        self.background = background
+
+    def run(self) -> list[Record]:
+        """Attack every file; returns, and writes, one record a file."""
+        records = []
+        with tqdm(self.files.items(), desc="attacking", unit="file") as bar:
+            for file, label in bar:
+                bar.set_postfix_str(file_stem(file))
+                records.append(self._cached(file, label))
+        self._write_text("results.json", _json([_summary(record) for record in records]))
+        self._write_table(records)
+        self._draw([record for record in records if record["status"] == "done"])
+        return records
+
+    def _cached(self, file: Path, label: Path | None) -> Record:
+        path = self.output_dir / f"{file_stem(file)}_attack.json"
+        try:
+            fingerprint = self._fingerprint(file, label)
+            if path.is_file():
+                record = json.loads(path.read_text())
+                if record.get("fingerprint") == fingerprint and all(each.is_file() for each in self._outputs(file)):
+                    return record
+            path.unlink(missing_ok=True)  # it will not be that of the files beside it
+            record = {"file": str(file), "status": "done", "fingerprint": fingerprint, **self._make(file, label)}
+        except Exception as error:  # whatever fails, fails for this file alone
+            reason = root_cause(error)
+            logger.error("%s: %s", file, reason)
+            logger.debug("", exc_info=error)
+            return {"file": str(file), "status": "error", "reason": reason}
+        self._write_text(path.name, _json(record))
+        return record
+
+    def _fingerprint(self, file: Path, label: Path | None) -> str:
+        parts = [
+            RECORD_VERSION,
+            self.target.fingerprint,
+            repr(self.attack),
+            self.slices,
+            self.background,
+            sha256(file),
+            None if label is None else sha256(label),
+        ]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def _outputs(self, file: Path) -> tuple[Path, Path, Path]:
+        """Attacked file, clean prediction, prediction on the attacked file."""
+        stem = file_stem(file)
+        names = (f"{stem}_attacked{file.name.removeprefix(stem)}", f"{stem}_clean_seg.nii.gz")
+        return self.output_dir / names[0], self.output_dir / names[1], self.output_dir / f"{stem}_attacked_seg.nii.gz"
+
+    def _make(self, file: Path, label_file: Path | None) -> Record:
+        start = time.perf_counter()
+        target = self.target
+        attacked_file, clean_seg, attacked_seg = self._outputs(file)
+        clean = PreprocessedFile(file, target.preprocessing)
+        image = clean.image.as_tensor().float()
+        loaded = LoadImage(image_only=True, ensure_channel_first=True)(str(file))
+        background = border_background(clean.values()) if self.background == "border" else self.background
+        body = (
+            None if background is None else _on_grid((loaded != background).any(0, keepdim=True), loaded, clean.image)
+        )
+        if body is None and self.attack.confine_to_mask:
+            raise BundleAttackError("confine_to_mask: the file has no background, give its value.")
+        before, classes = target.predict(image)
+        label = before if label_file is None else self._label(label_file, clean.image, classes)
+        low, high = intensity_window(image)
+        attack = replace(self.attack, window=high - low)
+
+        cases, labels = target.cases(image), target.cases(label)
+        masks = None if body is None else target.cases(body > 0)
+        chosen = self._chosen(cases, masks)
+        perturbation = torch.zeros_like(image)
+        batches, results, problems = chosen.split(target.batch_size), [], []
+        with _steps_bar(target.network, attack, len(batches)):
+            for rows in batches:
+                x, y = (each[rows].contiguous().to(target.device) for each in (cases, labels))
+                mask = None if masks is None else masks[rows].contiguous().to(target.device)
+                index = rows.tolist()
+                result = attack(target.network, x, y, mask, index=index)
+                problems.append(attack._pose(target.network, x, y, mask, index))
+                results.append(result)
+                target.cases(perturbation)[rows] = (result.image - x).cpu()
+
+        export_attack(perturbation, clean, attacked_file, background)
+        again = target.preprocessing({clean.key: str(attacked_file)})[clean.key]
+        after, _ = target.predict(again.as_tensor().float())
+        for classes_of_pixels, grid, path in ((before, clean.image, clean_seg), (after, again, attacked_seg)):
+            self._write_label(_on_grid(classes_of_pixels, grid, loaded), classes, file, path)
+        after_here = target.cases(_on_grid(after, again, clean.image))
+        change = np.abs(read_values(attacked_file) - clean.values())
+        squares = sum(float(result.norm_l2.square().sum()) for result in results)
+        return {
+            "bundle": target.name,
+            "attack": attack.info.name,
+            "settings": repr(self.attack),
+            "label": None if label_file is None else str(label_file),
+            "background": background,
+            "window": high - low,
+            "window_in_file": self._window_in_file(clean, low, high),
+            "slice_axis": target.slice_axis,
+            "slices": chosen.tolist() if target.slice_axis is not None else None,
+            "world_axis": _world_axis(clean.image, target.slice_axis),
+            "steps": float(torch.cat([result.steps for result in results]).double().mean()),
+            **_reached(attack, problems, results, [after_here[rows] for rows in batches]),
+            **self._dices(problems, [target.cases(before)[rows] for rows in batches], "clean", classes),
+            **self._dices(problems, [after_here[rows] for rows in batches], "attacked", classes),
+            "norm_linf": max(float(result.norm_linf.max()) for result in results) / (high - low),
+            "norm_l2": math.sqrt(squares) / (high - low),
+            "largest_change_in_file": float(change.max()),
+            "changed_voxels_in_file": int((change > 0).sum()),
+            "seconds": time.perf_counter() - start,
+        }
+
+    def _chosen(self, cases: torch.Tensor, masks: torch.Tensor | None) -> torch.Tensor:
+        """Indices of the cases to attack."""
+        if self.target.slice_axis is None:
+            return torch.zeros(1, dtype=torch.long)
+        share = torch.ones(len(cases)) if masks is None else masks.float().flatten(1).mean(1)
+        bearing = torch.nonzero(share > MIN_BODY)[:, 0]
+        if len(bearing) == 0:
+            raise BundleAttackError("no slice bears enough body to be attacked.")
+        return bearing if self.slices is None else evenly_spaced(bearing, self.slices)
+
+    def _label(self, file: Path, like: MetaTensor, classes: int) -> torch.Tensor:
+        """A label file in the network's space, (1,spatial)."""
+        loaded = LoadImage(image_only=True, ensure_channel_first=True)(str(file))
+        if self.target.multi_label:
+            channels = classes.bit_length() - 1
+            if len(loaded) != channels:
+                raise BundleAttackError(f"label '{file}' has {len(loaded)} channels; the network has {channels}.")
+            placed = torch.cat([_on_grid(channel[None], loaded, like) for channel in loaded])
+            return MultiLabel.encode(placed[None])[0]
+        if len(loaded) != 1:
+            raise BundleAttackError(f"label '{file}' has {len(loaded)} channels; expected 1.")
+        return _on_grid(loaded, loaded, like)
+
+    def _write_label(self, label: torch.Tensor, classes: int, file: Path, path: Path) -> None:
+        """Write classes (1,spatial), in the file's space, as the bundle has them: one channel for each structure of a
+        sigmoid head, in the last axis."""
+        values = label[0]
+        if self.target.multi_label:
+            values = MultiLabel.decode(label[None], classes.bit_length() - 1)[0].movedim(0, -1)
+        write_label(values.numpy().astype(np.uint8 if classes <= 256 else np.uint16), file, path)
+
+    def _dices(
+        self, problems: Sequence[Problem], predictions: Sequence[torch.Tensor], name: str, classes: int
+    ) -> Record:
+        """Dice of predictions (b,1,spatial) and the labels, per structure and their mean."""
+        label = torch.cat([problem.label.cpu().flatten() for problem in problems])[None, None]
+        void = torch.cat([problem.void.cpu().flatten() for problem in problems])[None, None]
+        prediction = torch.cat([each.flatten() for each in predictions])[None, None].masked_fill(void, 0)
+        if self.target.multi_label:
+            pair = (MultiLabel.decode(each, classes.bit_length() - 1)[0] for each in (prediction, label))
+            counts = torch.cat([overlap_counts(p[None], y[None], 2)[0] for p, y in zip(*pair)])
+            numbers = range(len(counts))
+        else:
+            counts = overlap_counts(prediction, label, classes)[0]
+            numbers = range(1, classes)
+        dice = dice_of_counts(counts)
+        there = dice.isfinite()
+        named = {
+            self.target.structures.get(number, f"structure {number}"): float(value) if found else None
+            for number, value, found in zip(numbers, dice, there)
+        }
+        mean = float(dice[there].mean()) if bool(there.any()) else None
+        return {f"dice_{name}": mean, f"dice_{name}_by_structure": named}
+
+    @staticmethod
+    def _window_in_file(clean: PreprocessedFile, low: float, high: float) -> list[float]:
+        """The ends of the window in the unit of the file, of its first channel."""
+        scale, offset = float(clean.scale[0]), float(clean.offset[0])
+        return sorted([(low - offset) / scale, (high - offset) / scale])
+
+    def _write_text(self, name: str, text: str) -> None:
+        with atomic_path(self.output_dir / name) as temporary:
+            temporary.write_text(text)
+
+    def _write_table(self, records: Sequence[Record]) -> None:
+        rows = [_flat(record) for record in records]
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        with atomic_path(self.output_dir / "table.csv") as temporary, temporary.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def _draw(self, records: Sequence[Record]) -> None:
+        """The figure, of the first files."""
+        path = self.output_dir / "figure.png"
+        if not records:
+            path.unlink(missing_ok=True)
+            return
+        views = [
+            AttackedSlice.of_files(
+                Path(record["file"]),
+                *self._outputs(Path(record["file"])),
+                window=tuple(record["window_in_file"]),
+                world_axis=record["world_axis"],
+                caption=_caption(record),
+            )
+            for record in records[:ROWS]
+        ]
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(attack_figure(views, f"{self.attack.info.name} on {self.target.name}"))
+
+
+@contextmanager
+def _steps_bar(network: nn.Module, attack: Attack, batches: int) -> Iterator[None]:
+    """Within it a progress bar counts how often the network is called: as many times as an attack takes steps, or a
+    few times more."""
+    steps = getattr(attack, "max_steps", None)
+    total = None if steps is None else batches * (steps + 3)
+    with tqdm(total=total, desc=attack.info.name, unit="pass", leave=False, position=1) as bar:
+
+        def count(*_: Any) -> None:
+            bar.update()
+
+        handle = network.register_forward_hook(count)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def _reached(
+    attack: Attack, problems: Sequence[Problem], results: Sequence[Any], predictions: Sequence[torch.Tensor]
+) -> Record:
+    """What the attack reached in the loop and, by the predictions (b,1,spatial), after reading back."""
+    targeted = isinstance(attack, PGD) and attack.target is not None
+    hit = attacked = 0
+    left = 0.0
+    met = []
+    for problem, result, prediction in zip(problems, results, predictions):
+        found = prediction.squeeze(1).to(problem.label.device)
+        holding = (not_yet_target if targeted else still_label)(found, problem)
+        met += (attack._met()(found, holding, problem) | (result.attacked == 0)).tolist()
+        hit += int((problem.attacked & ~holding).sum())
+        attacked += int(result.attacked.sum())
+        left += float((result.remaining * result.attacked).sum())
+    success = torch.cat([result.success for result in results]).double().mean()
+    return {
+        "attacked_pixels": attacked,
+        "success_in_loop": float(success),
+        "success_read_back": sum(met) / len(met),
+        "changed_in_loop": 1 - left / attacked if attacked else None,
+        "changed_read_back": hit / attacked if attacked else None,
+    }
+
+
+def _on_grid(label: torch.Tensor, there: MetaTensor, here: MetaTensor) -> torch.Tensor:
+    """Classes (1,spatial) on the grid of one image, as they lie on that of another, by the nearest; int64."""
+    plain = torch.as_tensor(label).as_subclass(torch.Tensor)  # type: ignore[arg-type]
+    if there.shape[1:] == here.shape[1:] and torch.allclose(there.affine.double(), here.affine.double()):
+        return plain.long()
+    resample = SpatialResample(mode="nearest", padding_mode="zeros")
+    source = MetaTensor(plain.float(), affine=there.affine)
+    placed = resample(source, dst_affine=here.affine, spatial_size=here.shape[1:])
+    return placed.as_subclass(torch.Tensor).round().long()  # type: ignore[arg-type]
+
+
+def _world_axis(image: MetaTensor, axis: int | None) -> int:
+    """Axis of the world (0 to 2) that a spatial axis of an image lies along; the third where it is None."""
+    if axis is None:
+        return 2
+    return int(np.abs(np.asarray(image.affine, dtype=np.float64)[:3, axis]).argmax())
+
+
+def _caption(record: Record) -> str:
+    clean, attacked = (
+        "-" if value is None else f"{value:.2f}" for value in (record["dice_clean"], record["dice_attacked"])
+    )
+    return f"{file_stem(record['file'])}: mean Dice {clean} clean, {attacked} attacked"
+
+
+def _summary(record: Record) -> Record:
+    return {key: value for key, value in record.items() if key != "fingerprint"}
+
+
+def _flat(record: Record) -> Record:
+    """One row of the table."""
+    row: Record = {}
+    for key, value in _summary(record).items():
+        if isinstance(value, Mapping):
+            row |= {f"{key.removesuffix('_by_structure')}: {name}": each for name, each in value.items()}
+        elif isinstance(value, list):
+            row[key] = " ".join(f"{each:g}" for each in value)
+        else:
+            row[key] = value
+    return row
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"

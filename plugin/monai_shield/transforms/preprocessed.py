@@ -1,0 +1,350 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A file as a preprocessing makes it, and the way back for a perturbation: geometry inverted, intensity divided out."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import (
+    Compose,
+    EnsureChannelFirstd,
+    InvertibleTransform,
+    allow_missing_keys_mode,
+    apply_transform,
+)
+from monai.transforms.traits import RandomizableTrait
+
+__all__ = ["AffineIntensity", "PreprocessedFile", "fit_affine_intensity", "read_values"]
+
+TOLERANCE = 1e-4  # of the range of the values that were fitted
+SAMPLE = 1_000_000  # voxels a line is fitted to; all of them are checked against it
+CHUNK = 1 << 24  # voxels that are in memory as float64
+GEOMETRY_MODULES = ("monai.transforms.spatial", "monai.transforms.croppad")
+
+
+@dataclass(frozen=True)
+class AffineIntensity:
+    """
+    What a transform did to the intensities of one image: out = scale · in + offset, a line for each channel, clipped.
+
+    Args:
+        scale: (C,), float64.
+        offset: (C,), float64.
+        low: input at which the output is clipped from below, (C,); -inf where it is not.
+        high: input at which the output is clipped from above, (C,); inf where it is not.
+        lost: voxels that the line does not reach, such as a background that stays 0, (C,spatial); None for none.
+    """
+
+    scale: torch.Tensor
+    offset: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+    lost: torch.Tensor | None = None
+
+
+def fit_affine_intensity(before: torch.Tensor, after: torch.Tensor) -> AffineIntensity | None:
+    """
+    The line for each channel that takes an image to what a transform made of it.
+
+    First through all voxels; failing that, without those whose output is the least, the greatest, the most common or 0,
+    where the values of a clipped, masked or background voxel pile up. All others have to lie on the line to within
+    1e-4 of their range. A channel that is constant has no line: all of its voxels are lost.
+
+    Args:
+        before: (C,spatial).
+        after: (C,spatial).
+
+    Returns:
+        the map; None where no line fits.
+    """
+    lines = [_fit_channel(u.flatten(), v.flatten()) for u, v in zip(before, after)]
+    found = [line for line in lines if line is not None]
+    if len(found) < len(lines):
+        return None
+    scale, offset, low, high = (
+        torch.tensor([getattr(line, name) for line in found], dtype=torch.float64)
+        for name in ("scale", "offset", "low", "high")
+    )
+    lost = torch.stack([line.lost for line in found]).reshape(before.shape)
+    return AffineIntensity(scale, offset, low, high, lost if bool(lost.any()) else None)
+
+
+@dataclass(frozen=True)
+class _Line:
+    scale: float
+    offset: float
+    low: float
+    high: float
+    lost: torch.Tensor
+
+
+def _fit_channel(before: torch.Tensor, after: torch.Tensor) -> _Line | None:
+    """The line of one channel, voxels (N,)."""
+    stride = max(1, len(before) // SAMPLE)
+    u, v = before[::stride].double(), after[::stride].double()
+    if bool(before.max() == before.min()):
+        return _Line(1.0, 0.0, -math.inf, math.inf, torch.ones_like(before, dtype=torch.bool))
+    least, greatest = float(after.min()), float(after.max())
+    piles = torch.tensor([least, greatest, float(v.mode().values), 0.0], dtype=torch.float64)
+    aside = torch.isin(v, piles)
+    for kept, apart in ((torch.ones_like(aside), piles[:0]), (~aside, piles)):
+        line = _least_squares(u[kept], v[kept])
+        if line is not None:
+            checked = _check(before, after, *line, least, greatest, apart)
+            if checked is not None:
+                return checked
+    return None
+
+
+def _least_squares(u: torch.Tensor, v: torch.Tensor) -> tuple[float, float, float] | None:
+    """Slope, offset and tolerance; None where the voxels have one value only."""
+    if len(u) == 0 or bool(u.max() == u.min()) or bool(v.max() == v.min()):
+        return None
+    center, level = u.mean(), v.mean()
+    scale = ((u - center) * (v - level)).mean() / (u - center).square().mean()
+    if not bool(scale.isfinite()) or scale == 0:
+        return None
+    return float(scale), float(level - scale * center), TOLERANCE * float(v.max() - v.min())
+
+
+def _check(
+    before: torch.Tensor,
+    after: torch.Tensor,
+    scale: float,
+    offset: float,
+    tolerance: float,
+    least: float,
+    greatest: float,
+    piles: torch.Tensor,
+) -> _Line | None:
+    """The line, with its clipping and what it does not reach; None where a voxel lies off it that may not."""
+    lost = torch.zeros_like(before, dtype=torch.bool)
+    clipped_below = clipped_above = False
+    for start in range(0, len(before), CHUNK):
+        u, v = before[start : start + CHUNK].double(), after[start : start + CHUNK].double()
+        expected = scale * u + offset
+        below = (v == least) & (expected < v - tolerance)
+        above = (v == greatest) & (expected > v + tolerance)
+        off = ((expected - v).abs() > tolerance) & ~below & ~above
+        if not bool(torch.isin(v[off], piles).all()):
+            return None
+        lost[start : start + CHUNK] = off
+        clipped_below |= bool(below.any())
+        clipped_above |= bool(above.any())
+    ends = [
+        (least - offset) / scale if clipped_below else -math.copysign(math.inf, scale),
+        (greatest - offset) / scale if clipped_above else math.copysign(math.inf, scale),
+    ]
+    return _Line(scale, offset, min(ends), max(ends), lost)
+
+
+class PreprocessedFile:
+    """
+    A file as a preprocessing makes it, and the way back for a perturbation of it.
+
+    The preprocessing runs transform by transform, never lazily. Each one that leaves shape and affine alone but not the
+    voxels is an *intensity step*, and has to be affine on this image (:func:`fit_affine_intensity`); each one that
+    moves voxels is a *geometry step*, and has to be one of MONAI's own that can be inverted, or derived from one. The
+    way back takes the steps in reverse: a geometry step is undone by its own ``inverse``, as ``Invertd`` does it, an
+    intensity step by dividing by its scale. Statistics that a transform measures on the image (a window, mean and
+    deviation) are taken as they were on the clean one; whether that was good enough shows when the file is read back.
+
+    Args:
+        file: the file, or a data dictionary that has it under ``key``.
+        preprocessing: from the file to the network, of MONAI's dictionary transforms.
+        key: key of the image.
+
+    Attributes:
+        file: the file.
+        image: the preprocessed image, (C,spatial).
+        scale: from an intensity of the file to one of the image, a factor for each channel (C,).
+        offset: and what is added, (C,).
+        low: intensity of the file below which voxels are clipped, (C,); -inf where they are not.
+        high: intensity of the file above which voxels are clipped, (C,); inf where they are not.
+
+    Raises:
+        ValueError: where the way back is not known, naming the transform: a random one, one that is not affine, one
+            that moves voxels in a way of its own.
+    """
+
+    def __init__(self, file: str | Path | Mapping[Any, Any], preprocessing: Compose, key: str = "image") -> None:
+        self.preprocessing = preprocessing
+        self.key = key
+        data: Any = {key: str(file)} if isinstance(file, str | Path) else dict(file)
+        self.file = Path(data[key])
+        self._layout: str | None = None
+        self._steps: list[_Step] = []
+        steps = preprocessing.flatten().transforms if isinstance(preprocessing, Compose) else [preprocessing]
+        with allow_missing_keys_mode(preprocessing):  # type: ignore[no-untyped-call]  # it may be made for labels too
+            for step in steps:
+                data = self._take(step, data)
+        image = data.get(key)
+        if not isinstance(image, MetaTensor):
+            raise ValueError(f"the preprocessing leaves a {type(image).__name__} under '{key}', not a MetaTensor.")
+        if self._layout is None:
+            self._start(image)
+        self.image = image
+
+    def values(self) -> np.ndarray:
+        """The voxels of the file, slope applied, float64, in its own shape."""
+        return read_values(self.file)
+
+    def clip_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper end between which the preprocessing tells voxels apart, to broadcast over the file."""
+        shape = (-1, *[1] * (self.image.ndim - 1))
+        low, high = (self._in_file_layout(end.reshape(shape).numpy()) for end in (self.low, self.high))
+        return low, high
+
+    def perturbation_in_file(self, perturbation: torch.Tensor) -> np.ndarray:
+        """
+        A perturbation of the image as one of the file.
+
+        Args:
+            perturbation: (C,spatial), in the space and unit of the network.
+
+        Returns:
+            in the shape and unit of the file, float64; 0 where it cannot reach.
+
+        Raises:
+            ValueError: where it has another shape than the image.
+        """
+        if perturbation.shape != self.image.shape:
+            raise ValueError(f"perturbation {tuple(perturbation.shape)} of an image {tuple(self.image.shape)}.")
+        plain = torch.as_tensor(perturbation).detach().cpu().as_subclass(torch.Tensor).float()  # type: ignore[arg-type]
+        # a deep copy: CropForeground takes its own record apart while it is undone
+        operations = copy.deepcopy(self.image.applied_operations)
+        value = MetaTensor(plain, meta=copy.deepcopy(self.image.meta), applied_operations=operations)
+        with allow_missing_keys_mode(self.preprocessing):  # type: ignore[no-untyped-call]
+            for step in reversed(self._steps):
+                value = step.undo(value, self.key)
+        return self._in_file_layout(value.as_tensor().double().numpy())
+
+    def _take(self, step: Any, data: Any) -> Any:
+        """One transform."""
+        name = type(step).__name__
+        if isinstance(step, RandomizableTrait) and self.key in getattr(step, "keys", [self.key]):
+            raise ValueError(f"{name} is random: an attack cannot be brought back through it.")
+        before = data.get(self.key)
+        loaded = isinstance(before, torch.Tensor)
+        kept = before.clone() if loaded else before  # some transforms work in place
+        after_data = apply_transform(step, data, lazy=False)
+        if not isinstance(after_data, Mapping):
+            raise ValueError(f"{name} makes several images of one: an attack cannot be brought back through it.")
+        after = after_data.get(self.key)
+        if not loaded or (isinstance(step, EnsureChannelFirstd) and self._layout is None):
+            return after_data
+        if not isinstance(kept, MetaTensor) or not isinstance(after, MetaTensor):
+            raise ValueError(f"{name} leaves no MetaTensor under '{self.key}': where its voxels lie is not known.")
+        pushed = len(after.applied_operations) - len(kept.applied_operations)
+        moved = after.shape != kept.shape or not torch.allclose(after.affine.double(), kept.affine.double())
+        changed = moved or not _same_values(kept, after)
+        if (changed or pushed) and self._layout is None:
+            self._start(kept)
+        if moved:
+            ours = any(base.__module__.startswith(GEOMETRY_MODULES) for base in type(step).__mro__)
+            if not (ours and pushed and isinstance(step, InvertibleTransform)):
+                raise ValueError(f"{name} changes the geometry and is none of MONAI's transforms that can be inverted.")
+            self._steps.append(_GeometryStep(step))
+        elif changed:
+            intensity = fit_affine_intensity(kept.as_tensor(), after.as_tensor())
+            if intensity is None:
+                raise ValueError(f"{name} is not affine on '{self.file}': an attack cannot be brought back through it.")
+            self._follow(intensity)
+            self._steps.append(_IntensityStep(pushed, intensity))
+        elif pushed:
+            self._steps.append(_IntensityStep(pushed))
+        return after_data
+
+    def _start(self, loaded: torch.Tensor) -> None:
+        """Find out how the loaded image (C,spatial) lies in the file; from here on the steps count."""
+        values = self.values()
+        there = loaded.as_subclass(torch.Tensor).cpu().double().numpy()  # type: ignore[arg-type]
+        spread = float(there.max() - there.min()) if there.size else 0.0
+        for layout, view in (("none", values[None]), ("last", np.moveaxis(values, -1, 0)), ("first", values)):
+            if view.shape == there.shape and np.allclose(view, there, rtol=1e-5, atol=1e-5 * spread, equal_nan=True):
+                self._layout = layout
+                break
+        else:
+            raise ValueError(f"the image is not loaded from '{self.file}' with the voxels as they are there.")
+        channels = len(loaded)
+        self.scale = torch.ones(channels, dtype=torch.float64)
+        self.offset = torch.zeros(channels, dtype=torch.float64)
+        self.low = torch.full((channels,), -math.inf, dtype=torch.float64)
+        self.high = torch.full((channels,), math.inf, dtype=torch.float64)
+
+    def _follow(self, step: AffineIntensity) -> None:
+        """Compose the map from the file so far with that of a further step."""
+        ends = torch.stack([(end - self.offset) / self.scale for end in (step.low, step.high)])
+        self.low = torch.maximum(self.low, ends.amin(0))
+        self.high = torch.minimum(self.high, ends.amax(0))
+        self.scale = step.scale * self.scale
+        self.offset = step.scale * self.offset + step.offset
+
+    def _in_file_layout(self, values: np.ndarray) -> np.ndarray:
+        """From (C,spatial) to the axes of the file."""
+        if self._layout == "none":
+            return values[0]
+        return np.moveaxis(values, 0, -1) if self._layout == "last" else values
+
+
+def read_values(file: str | Path) -> np.ndarray:
+    """The voxels of a NIfTI file, slope applied, float64, in its own shape."""
+    image: Any = nib.load(file)
+    return np.asarray(image.dataobj, dtype=np.float64)
+
+
+class _Step:
+    """A step on the way back."""
+
+    def undo(self, perturbation: MetaTensor, key: str) -> MetaTensor:
+        """The perturbation (C,spatial) as it is before the step."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _GeometryStep(_Step):
+    transform: InvertibleTransform
+
+    def undo(self, perturbation: MetaTensor, key: str) -> MetaTensor:
+        return self.transform.inverse({key: perturbation})[key]
+
+
+@dataclass(frozen=True)
+class _IntensityStep(_Step):
+    pushed: int
+    intensity: AffineIntensity | None = None
+
+    def undo(self, perturbation: MetaTensor, key: str) -> MetaTensor:
+        plain = perturbation.as_tensor()
+        if self.intensity is not None:
+            plain = plain / self.intensity.scale.to(plain.dtype).reshape(-1, *[1] * (plain.ndim - 1))
+            if self.intensity.lost is not None:
+                plain[self.intensity.lost] = 0
+        operations = perturbation.applied_operations
+        return MetaTensor(plain, meta=perturbation.meta, applied_operations=operations[: len(operations) - self.pushed])
+
+
+def _same_values(before: torch.Tensor, after: torch.Tensor) -> bool:
+    """Whether a transform left the voxels as they are, but perhaps for the precision they are held in."""
+    first, second = before.as_subclass(torch.Tensor), after.as_subclass(torch.Tensor)  # type: ignore[arg-type]
+    if second.is_floating_point():
+        return torch.equal(first.to(second), second)
+    return torch.equal(first.double(), second.double())
