@@ -16,9 +16,13 @@ import csv
 import importlib
 import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import monai_shield
+from monai_shield.attacks import ATTACKS, TARGETS
+from monai_shield.attacks.losses import LOSSES
+from monai_shield.studies import attack_study_table
 from monai_shield.studies.tables import (
     attack_table,
     clean_table,
@@ -50,6 +54,29 @@ def api_list() -> str:
     return "\n".join(lines)
 
 
+def first_sentence(value: object) -> str:
+    """What its docstring says first."""
+    first = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
+    return first.split(". ")[0].removesuffix(".") + "." if first else ""
+
+
+def attack_list() -> str:
+    """Every attack with its source."""
+    rows = []
+    for name, attack in sorted(ATTACKS.items()):
+        info = attack.info
+        source = info.paper if info.year is None else f"{info.paper} ({info.year})"
+        if info.arxiv is not None:
+            source += f", [arXiv {info.arxiv}](https://arxiv.org/abs/{info.arxiv})"
+        rows.append([f"`{name}`", f"`{attack.__name__}`", info.name, source])
+    return markdown_table(["name", "class", "attack", "source"], rows)
+
+
+def by_name(things: Mapping[str, object]) -> str:
+    """What a setting can be, with the first sentence of each docstring."""
+    return markdown_table(["name", "what"], [[f"`{name}`", first_sentence(value)] for name, value in things.items()])
+
+
 def curve(name: str) -> str:
     """A learning curve, as trained."""
     with (BUNDLE / "training" / f"{name}_curve.csv").open(newline="") as file:
@@ -76,9 +103,18 @@ def main() -> bool:
         "detector curve": curve("detector"),
         "reformer curve": curve("reformer"),
     }
+    study = json.loads((BUNDLE / "attack_study.json").read_text())
+    attacks = {
+        "attacks": attack_list(),
+        "losses": by_name(LOSSES),
+        "targets": by_name(TARGETS),
+        "attack study": attack_study_table(study),
+        "attack study provenance": provenance(study),
+    }
     changed = [
         fill_markers(ROOT / "README.md", parts),
         fill_markers(BUNDLE / "README.md", full),
+        fill_markers(ROOT / "docs" / "attacks.md", attacks),
         fill_markers(ROOT / "docs" / "api.md", {"api": api_list()}),
     ]
     return any(changed)

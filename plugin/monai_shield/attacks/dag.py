@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from monai_shield.attacks.base import Attack, AttackInfo
@@ -101,6 +102,5 @@ class DAG(Attack):
 def logit_gap(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
     """Σ [z_adversarial − z_label] over the pixels that hold out (B,spatial), per image (B,); logits (B,K,spatial)."""
     assert problem.target is not None  # DAG always has one
-    wanted = logits.gather(1, problem.target.unsqueeze(1)).squeeze(1)
-    present = logits.gather(1, problem.label.unsqueeze(1)).squeeze(1)
-    return ((wanted - present) * held).flatten(1).sum(1)
+    pair = logits.gather(1, torch.stack([problem.target, problem.label], dim=1))
+    return ((pair[:, 0] - pair[:, 1]) * held).flatten(1).sum(1)

@@ -157,7 +157,7 @@ def ascend(
         last = taken == max_steps
         image = image.detach().requires_grad_(not last)
         logits = logits_of(network, image)
-        prediction = logits.detach().argmax(1)
+        prediction = logits.detach().max(1).indices  # argmax takes twice as long
         holding = held(prediction, part)
         progress = taken / max(max_steps, 1)
         value = loss(logits, part, holding, progress)
