@@ -62,12 +62,11 @@ class UniversalPerturbation(Attack):
         r ← Π(r + step · v / ‖v‖₂)     norm "l2"
 
     from r = 0 to the last iterate. The gradient is that at the image within its bounds, as PGD takes it; through the
-    clamp a pixel that lies on a bound would have none. L is as in :class:`~monai_shield.attacks.pgd.PGD`. Shafahi et
+    clamp a pixel that is cut off there would have none. L is as in :class:`~monai_shield.attacks.pgd.PGD`. Shafahi et
     al. cut L so that no image outweighs the others; the loss "jensen_shannon" is bounded by itself.
 
-    The images must be aligned as far as the network's errors are to be: r knows places, not structures. Images of
-    another size than those it was learned on are refused. An image with nothing to attack stays as it is. Other
-    settings are those of :class:`~monai_shield.attacks.base.Attack`.
+    Images of another size than those it was learned on are refused. An image with nothing to attack stays as it is.
+    Other settings are those of :class:`~monai_shield.attacks.base.Attack`.
 
     Args:
         epsilon: budget, as a fraction of the window.
