@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from torch import nn
 
-from monai_shield.attacks import ATTACKS, AttackInfo
+from monai_shield.attacks import ATTACKS, PGD, AttackInfo, Transfer, UniversalPerturbation
 from monai_shield.attacks.base import window_width
 
 # settings to run each attack with; more than one where a branch of its own is worth a row
@@ -36,8 +36,12 @@ SETTINGS = [
     ("sea", {"epsilon": 0.1, "max_steps": 10}),
     ("sea", {"epsilon": 0.1, "max_steps": 10, "stop_early": True, "stop_share": 0.4, "target": "runner_up"}),
     ("seg_pgd", {"epsilon": 0.1, "max_steps": 6}),
+    ("transfer", {"epsilon": 0.1, "max_steps": 6}),
+    ("transfer", {"epsilon": 2.0, "norm": "l2", "max_steps": 6, "target": "runner_up", "stop_early": True}),
     ("uniform_noise", {"epsilon": 0.1}),
     ("uniform_noise", {"epsilon": 2.0, "norm": "l2"}),
+    ("universal", {"epsilon": 0.1}),
+    ("universal", {"epsilon": 2.0, "norm": "l2", "target": "runner_up"}),
 ]
 SHAPES = [(4, 1, 9, 8), (3, 2, 6, 5, 4)]
 CLASSES = 4
@@ -69,8 +73,45 @@ def make_image(shape, dtype=torch.float64, seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
+class FitsEveryImage(UniversalPerturbation):
+    """One that was learned on images of whatever size it meets."""
+
+    def _run(self, network, problem):
+        direction = make_image(problem.image.shape[1:]) - 0.5
+        self.perturbation = (
+            self.epsilon * direction / (direction.abs().max() if self.norm == "linf" else direction.norm())
+        )
+        return super()._run(network, problem)
+
+
+class Squashed(nn.Module):
+    """A network like another one."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image):
+        return self.network(image).tanh()
+
+
+class FromOneLikeIt(Transfer):
+    """PGD on a substitute that is like whatever network it meets."""
+
+    def __init__(self, **settings):
+        super().__init__(PGD(**settings), nn.Identity())
+
+    def __call__(self, network, *args, **more):
+        self.substitutes = [Squashed(network)]
+        return super().__call__(network, *args, **more)
+
+
+# attacks that need more than settings: something learned on such images, another network
+READY = {"transfer": FromOneLikeIt, "universal": FitsEveryImage}
+
+
 def make(name, settings, **more):
-    return ATTACKS[name](**{**settings, **more})
+    return {**ATTACKS, **READY}[name](**{**settings, **more})
 
 
 def test_every_attack_is_in_the_grid():
@@ -361,7 +402,7 @@ def test_a_wrapper_for_distributed_training_can_go_on_training(tmp_path):
         torch.distributed.destroy_process_group()
 
 
-@every_attack
+@pytest.mark.parametrize(("name", "settings"), [row for row in SETTINGS if row[0] not in READY])
 def test_from_a_config(name, settings):
     config = {"attack": {"_target_": f"monai_shield.attacks.{ATTACKS[name].__name__}", "bounds": [0, 1], **settings}}
     attack = ConfigParser(config).get_parsed_content("attack")

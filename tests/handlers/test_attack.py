@@ -17,7 +17,7 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import ROCAUC, from_engine
 from torch import nn
 
-from monai_shield.attacks import DAG, PGD
+from monai_shield.attacks import DAG, PGD, Transfer, UniversalPerturbation
 from monai_shield.handlers import AttackHandler
 
 CPU = torch.device("cpu")
@@ -95,6 +95,25 @@ def test_a_second_run_and_another_batch_size_give_the_same():
         images.append(image[:5])
     torch.testing.assert_close(images[0], images[1], rtol=0, atol=1e-6)
     torch.testing.assert_close(images[0], images[2], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["universal", "transfer"])
+def test_attacks_that_bring_something_along(kind):
+    network, items, collect = make_network(), make_items(), Collect()
+    attack = Transfer(ATTACK, make_network().eval())
+    if kind == "universal":
+        loader = DataLoader(Dataset(make_items()[:3]), batch_size=2, num_workers=0)
+        attack = UniversalPerturbation(0.1, epochs=2)
+        attack.fit(network, loader, key_label="label", key_mask="mask", progress=False)
+    handler = AttackHandler(attack, network, key_label="label", key_mask="mask")
+    make_evaluator(network, items, [handler, collect]).run()
+
+    image, label, mask = (torch.stack([item[key] for item in items]) for key in ("image", "label", "mask"))
+    expected = attack(network, image.as_tensor(), label, mask).image
+    torch.testing.assert_close(collect.stack("image").as_tensor(), expected, rtol=0, atol=1e-6)
+    assert bool((expected != image).flatten(1).any(1).all())
+    assert bool((collect.stack("is_adversarial") == 1).all())
+    assert [item["image"].meta["filename_or_obj"] for item in collect.items] == [f"scan{i}.nii" for i in range(5)]
 
 
 def test_the_loader_s_own_batches_are_not_altered():

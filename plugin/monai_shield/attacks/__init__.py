@@ -25,6 +25,8 @@ from monai_shield.attacks.sea import SEA
 from monai_shield.attacks.seg_pgd import CosPGD, SegPGD
 from monai_shield.attacks.sliding import SlidingWindowNetwork
 from monai_shield.attacks.targets import TARGETS, Background, Dilate, Exchange, RunnerUp
+from monai_shield.attacks.transfer import Transfer
+from monai_shield.attacks.universal import UniversalPerturbation
 
 __all__ = [
     "APGD",
@@ -57,7 +59,9 @@ __all__ = [
     "SlidingWindowNetwork",
     "StructureDice",
     "TargetDice",
+    "Transfer",
     "UniformNoise",
+    "UniversalPerturbation",
 ]
 
 ATTACKS: dict[str, type[Attack]] = {
@@ -70,5 +74,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "pgd": PGD,
     "sea": SEA,
     "seg_pgd": SegPGD,
+    "transfer": Transfer,
     "uniform_noise": UniformNoise,
+    "universal": UniversalPerturbation,
 }

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_shield.attacks.base import AttackInfo
-from monai_shield.attacks.loop import Direction, Loss, Projection, ascend, not_yet_target, still_label
+from monai_shield.attacks.loop import Direction, Loss, Projection, ascend
 from monai_shield.attacks.losses import loss_called, tracked_for
 from monai_shield.attacks.noise import add_noise
 from monai_shield.attacks.pgd import PGD
@@ -164,7 +164,7 @@ class APGD(PGD):
                     2 * epsilon if self.step_size is None else self.step_size,
                     checkpoints(number),
                 ),
-                held=still_label if problem.target is None else not_yet_target,
+                held=self._held(problem),
                 criterion=self._met(),
                 max_steps=number,
                 start=project(image, problem),

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from monai_shield.attacks.criteria import Criterion, RemainingShare
+from monai_shield.attacks.loop import Holding, not_yet_target, still_label
 from monai_shield.attacks.problem import Outcome, Problem, logits_of, per_image
 from monai_shield.transforms.intensity import intensity_window
 
@@ -31,7 +32,9 @@ __all__ = [
     "Attack",
     "AttackInfo",
     "AttackResult",
+    "check_image",
     "crafting",
+    "plain",
     "window_width",
     "with_meta_of",
 ]
@@ -154,7 +157,7 @@ class Attack:
             TypeError: when the network is not a module or does not return a tensor.
             ValueError: when the image, label, mask or logits have the wrong shape or values.
         """
-        _check_image(image)
+        check_image(image)
         with crafting(network, image.device) as target:
             problem = self._pose(target, image, label, mask, index)
             places = torch.arange(len(problem.image), device=problem.image.device)
@@ -181,6 +184,10 @@ class Attack:
         """What success is."""
         return RemainingShare(self.stop_share) if self.criterion is None else self.criterion
 
+    def _held(self, problem: Problem) -> Holding:
+        """Which of the attacked pixels hold out."""
+        return still_label if problem.target is None else not_yet_target
+
     def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor | None:
         """The label (B,spatial) the attack wants instead of ``label`` (B,spatial); None when any other one will do."""
         return None
@@ -193,7 +200,7 @@ class Attack:
         mask: Tensor | None,
         index: Sequence[int] | None,
     ) -> Problem:
-        clean = _plain(image)
+        clean = plain(image)
         with torch.no_grad():
             logits = logits_of(network, clean)
         classes = logits.shape[1]
@@ -285,13 +292,18 @@ def with_meta_of(image: Tensor, like: Tensor) -> Tensor:
     return MetaTensor(image).copy_meta_from(like) if isinstance(like, MetaTensor) else image
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def plain(tensor: Tensor) -> Tensor:
     """The tensor without meta information, history or storage shared with the caller's, fit for gradients."""
-    plain = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
-    return plain.detach().clone()
+    values = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+    return values.detach().clone()
 
 
-def _check_image(image: Tensor) -> None:
+def check_image(image: Tensor) -> None:
+    """Check that an image is one that can be attacked.
+
+    Raises:
+        ValueError: when it is not (B,C,H,W[,D]) of finite floats.
+    """
     if image.ndim not in (4, 5) or not image.is_floating_point() or image.numel() == 0:
         raise ValueError(f"image must be (B,C,H,W[,D]) of floats, got {tuple(image.shape)} of {image.dtype}.")
     if not bool(image.isfinite().all()):
@@ -300,7 +312,7 @@ def _check_image(image: Tensor) -> None:
 
 def _without_channel(tensor: Tensor, image: Tensor, name: str) -> Tensor:
     """(B,1,spatial) or (B,spatial) to (B,spatial), on the image's device."""
-    pixels = _plain(tensor).to(image.device)
+    pixels = plain(tensor).to(image.device)
     if pixels.ndim == image.ndim and pixels.shape[1] == 1:
         pixels = pixels.squeeze(1)
     if pixels.shape != image.shape[:1] + image.shape[2:]:

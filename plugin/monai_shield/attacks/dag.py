@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_shield.attacks.base import Attack, AttackInfo
-from monai_shield.attacks.loop import DIRECTIONS, NORMS, Steepest, ascend, into_bounds, still_label
+from monai_shield.attacks.loop import DIRECTIONS, NORMS, Holding, Steepest, ascend, into_bounds, still_label
 from monai_shield.attacks.problem import Outcome, Problem
 from monai_shield.attacks.targets import TARGETS, Target, adversarial_label
 
@@ -87,13 +87,16 @@ class DAG(Attack):
     def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor:
         return adversarial_label(self.target, label, logits)
 
+    def _held(self, problem: Problem) -> Holding:
+        return still_label  # it is content with any other class, not only the adversarial one
+
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
         return ascend(
             network,
             problem,
             loss=logit_gap,
             rule=Steepest(DIRECTIONS[self.norm], into_bounds, self.step),
-            held=still_label,
+            held=self._held(problem),
             criterion=self._met(),
             max_steps=self.max_steps,
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from monai_shield.attacks.problem import image_generator
+from monai_shield.attacks.problem import image_generator, seed_torch
 
 __all__ = ["ExpectationNetwork"]
 
@@ -65,9 +65,6 @@ class ExpectationNetwork(nn.Module):
     def _mean(self, image: Tensor, seeds: list[int]) -> Tensor:
         logits = []
         for seed in seeds:
-            # not torch.manual_seed, which would reach every device
-            torch.default_generator.manual_seed(seed)
-            if image.is_cuda:
-                torch.cuda.default_generators[image.device.index].manual_seed(seed)
+            seed_torch(seed, image.device)
             logits.append(self.network(image))
         return torch.stack(logits).mean(0)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_shield.attacks.base import Attack, AttackInfo
-from monai_shield.attacks.loop import NORMS, into_ball, outcome_at, still_label
+from monai_shield.attacks.loop import NORMS, into_ball, outcome_at
 from monai_shield.attacks.problem import Outcome, Problem, image_generator
 
 __all__ = ["UniformNoise", "add_noise"]
@@ -56,7 +56,7 @@ class UniformNoise(Attack):
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
         noisy = add_noise(problem, epsilon=self.epsilon, norm=self.norm, seed=self.seed)
-        return outcome_at(network, noisy, problem, still_label, self._met())
+        return outcome_at(network, noisy, problem, self._held(problem), self._met())
 
 
 def add_noise(problem: Problem, *, epsilon: float, norm: str, seed: int) -> Tensor:

@@ -30,8 +30,6 @@ from monai_shield.attacks.loop import (
     StepRule,
     ascend,
     into_ball,
-    not_yet_target,
-    still_label,
 )
 from monai_shield.attacks.losses import loss_called, tracked_for
 from monai_shield.attacks.noise import add_noise
@@ -117,7 +115,7 @@ class PGD(Attack):
             problem,
             loss=loss_called(self.loss),
             rule=self._rule(),
-            held=still_label if problem.target is None else not_yet_target,
+            held=self._held(problem),
             criterion=self._met(),
             max_steps=self.max_steps,
             start=start,
