@@ -36,8 +36,12 @@ SETTINGS = [
     ("sea", {"epsilon": 0.1, "max_steps": 10}),
     ("sea", {"epsilon": 0.1, "max_steps": 10, "stop_early": True, "stop_share": 0.4, "target": "runner_up"}),
     ("seg_pgd", {"epsilon": 0.1, "max_steps": 6}),
+    ("square", {"epsilon": 0.1, "max_steps": 12}),
+    ("square", {"epsilon": 2.0, "norm": "l2", "max_steps": 12, "stop_share": 0.4, "p": 0.3}),
     ("uniform_noise", {"epsilon": 0.1}),
     ("uniform_noise", {"epsilon": 2.0, "norm": "l2"}),
+    ("vafa", {"q_max": 0.3, "step_size": 0.02, "max_steps": 6}),
+    ("vafa", {"q_max": 0.5, "q_min": 0.0, "step_size": 0.1, "max_steps": 6, "stop_early": True, "stop_share": 0.4}),
 ]
 SHAPES = [(4, 1, 9, 8), (3, 2, 6, 5, 4)]
 CLASSES = 4
@@ -394,12 +398,20 @@ def test_a_network_that_cannot_be_attacked_is_refused(name, settings):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"bounds": (1, 0)}, {"bounds": (1,)}, {"window": 0.0}, {"window": "volume"}, {"stop_share": 1.0}, {"norm": "l1"}],
+    [{"bounds": (1, 0)}, {"bounds": (1,)}, {"window": 0.0}, {"window": "volume"}, {"stop_share": 1.0}],
 )
 @every_attack
 def test_settings_out_of_range_are_refused(name, settings, wrong):
     with pytest.raises(ValueError, match="must be"):
         make(name, settings, **wrong)
+
+
+@every_attack
+def test_a_norm_that_is_none_is_refused(name, settings):
+    if not hasattr(ATTACKS[name], "norm"):
+        pytest.skip("it has no norm")
+    with pytest.raises(ValueError, match="norm must be"):
+        make(name, settings, norm="l1")
 
 
 def test_a_gradient_that_is_not_finite_is_refused():

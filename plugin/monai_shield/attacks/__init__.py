@@ -23,7 +23,9 @@ from monai_shield.attacks.pgd import PGD
 from monai_shield.attacks.sea import SEA
 from monai_shield.attacks.seg_pgd import CosPGD, SegPGD
 from monai_shield.attacks.sliding import SlidingWindowNetwork
+from monai_shield.attacks.square import Square
 from monai_shield.attacks.targets import TARGETS, Background, Dilate, Exchange, RunnerUp
+from monai_shield.attacks.vafa import VAFA
 
 __all__ = [
     "APGD",
@@ -36,6 +38,7 @@ __all__ = [
     "PGD",
     "SEA",
     "TARGETS",
+    "VAFA",
     "AllOf",
     "AnyOf",
     "Attack",
@@ -53,6 +56,7 @@ __all__ = [
     "SegPGD",
     "SelectOutput",
     "SlidingWindowNetwork",
+    "Square",
     "StructureDice",
     "TargetDice",
     "UniformNoise",
@@ -68,5 +72,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "pgd": PGD,
     "sea": SEA,
     "seg_pgd": SegPGD,
+    "square": Square,
     "uniform_noise": UniformNoise,
+    "vafa": VAFA,
 }
