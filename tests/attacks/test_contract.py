@@ -37,11 +37,11 @@ SETTINGS = [
     ("sea", {"epsilon": 0.1, "max_steps": 10, "stop_early": True, "stop_share": 0.4, "target": "runner_up"}),
     ("seg_pgd", {"epsilon": 0.1, "max_steps": 6}),
     ("square", {"epsilon": 0.1, "max_steps": 12}),
-    ("square", {"epsilon": 2.0, "norm": "l2", "max_steps": 12, "stop_share": 0.4, "p": 0.3}),
+    ("square", {"epsilon": 0.2, "max_steps": 12, "p": 0.5, "stop_share": 0.4}),
     ("uniform_noise", {"epsilon": 0.1}),
     ("uniform_noise", {"epsilon": 2.0, "norm": "l2"}),
     ("vafa", {"q_max": 0.3, "step_size": 0.02, "max_steps": 6}),
-    ("vafa", {"q_max": 0.5, "q_min": 0.0, "step_size": 0.1, "max_steps": 6, "stop_early": True, "stop_share": 0.4}),
+    ("vafa", {"q_max": 0.5, "q_min": 0.1, "step_size": 0.1, "max_steps": 6, "stop_early": True, "stop_share": 0.4}),
 ]
 SHAPES = [(4, 1, 9, 8), (3, 2, 6, 5, 4)]
 CLASSES = 4

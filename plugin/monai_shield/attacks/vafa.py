@@ -13,9 +13,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -68,7 +66,7 @@ class VAFA(Attack):
 
     Args:
         q_max: largest q, as a fraction of the window.
-        q_min: smallest q, as a fraction of the window; a coefficient whose q is 0 stays as it is.
+        q_min: smallest q, as a fraction of the window.
         step_size: length of a step of q, as a fraction of the window.
         max_steps: number of steps.
         block_size: side of a block.
@@ -100,8 +98,8 @@ class VAFA(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.q_min <= self.q_max:
-            raise ValueError(f"q_min and q_max must be 0 <= q_min <= q_max, got {self.q_min} and {self.q_max}.")
+        if not 0 < self.q_min <= self.q_max:
+            raise ValueError(f"q_min and q_max must be 0 < q_min <= q_max, got {self.q_min} and {self.q_max}.")
         if not self.step_size > 0 or self.max_steps < 1 or self.block_size < 1:
             raise ValueError(
                 f"step_size, max_steps and block_size must be positive, "
@@ -214,7 +212,7 @@ def filled_up(image: Tensor, size: int) -> Tensor:
 def dct_matrix(size: int) -> Tensor:
     """Matrix of the orthonormal DCT-II of ``size`` values, in float64::
 
-        D[k, n] = √(2 / N) · cos(π (2n + 1) k / 2N),    D[0, n] = √(1 / N)
+    D[k, n] = √(2 / N) · cos(π (2n + 1) k / 2N),    D[0, n] = √(1 / N)
     """
     index = torch.arange(size, dtype=torch.float64)
     matrix = math.sqrt(2 / size) * torch.cos(math.pi * (2 * index + 1) * index.unsqueeze(1) / (2 * size))
@@ -223,7 +221,7 @@ def dct_matrix(size: int) -> Tensor:
 
 
 def block_dct(image: Tensor, size: int) -> Tensor:
-    """DCT-II of each block of an image (B,C,spatial) of whole blocks; the coefficients lie in the place of its block."""
+    """DCT-II of each block of an image (B,C,spatial) of whole blocks; a block's coefficients lie where it lies."""
     return _along_axes(image, dct_matrix(size))
 
 
@@ -233,19 +231,18 @@ def block_idct(coefficients: Tensor, size: int) -> Tensor:
 
 
 def quantize(values: Tensor, table: Tensor, softness: float = 0.1) -> Tensor:
-    """q · round(c / q) of values c by a table q of one shape; a value whose q is 0 stays as it is.
+    """q · round(c / q) of values c by a table of the q, all positive and of the same shape.
 
     The gradient with respect to q is that of q · :func:`smooth_round` (c / q).
     """
 
-    def by(rounding: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        def quantized(steps: Tensor) -> Tensor:
-            safe = steps.where(steps > 0, 1)
-            return torch.where(steps > 0, safe * rounding(values / safe), values)
+    def hard(table: Tensor) -> Tensor:
+        return table * torch.round(values / table)
 
-        return quantized
+    def soft(table: Tensor) -> Tensor:
+        return table * smooth_round(values / table, softness)
 
-    return BPDA(by(torch.round), by(partial(smooth_round, softness=softness)))(table)
+    return BPDA(hard, soft)(table)
 
 
 def smooth_round(values: Tensor, softness: float) -> Tensor:
