@@ -30,13 +30,12 @@ __all__ = ["Square", "margin", "square_side"]
 
 @dataclass(eq=False)
 class Square(Attack):
-    """Square attack (Andriushchenko et al. 2020, arXiv 1912.00049) under L∞, for masks: squares (in 3D cubes) of noise
-    at random places, each kept only if the loss rises. It takes no gradient, so that a network cannot hide one from it.
+    """Square attack (Andriushchenko et al. 2020, arXiv 1912.00049): squares of noise, each kept only if the loss rises.
 
-    What is to rise is minus the :func:`margin` of the labels. A square lies at random around a pixel drawn from those
-    that hold out, and takes each channel to one end of the ball, x₀ ± epsilon · window within the bounds, with signs
-    drawn such that this pixel changes. Its side comes from :func:`square_side`. The search starts from lines along the
-    first spatial axis, each at one end.
+    It takes no gradient, so that a network cannot hide one from it. What is to rise is minus the :func:`margin` of the
+    labels. A square, in 3D a cube, lies at random around a pixel drawn from those that hold out. It takes each channel
+    to one end of the L∞ ball, x₀ ± epsilon · window within the bounds, with signs drawn such that this pixel changes.
+    Its side comes from :func:`square_side`. The search starts from lines along the first spatial axis, each at one end.
 
     A step is a query: one forward pass, the start included. A proposal is kept where the loss rises, where it is the
     same and fewer pixels hold out, or where it meets the criterion, which ends the search. Success is that of an

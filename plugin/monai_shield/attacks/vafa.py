@@ -192,8 +192,8 @@ class Requantize:
         clean = filled_up((problem.image - problem.low) / problem.window, self.block_size)
         coefficients = block_dct(clean, self.block_size)
         change = block_idct(quantize(coefficients, table, softness) - coefficients, self.block_size)
-        inside = change[(..., *(slice(size) for size in problem.image.shape[2:]))]
-        return problem.clamp(problem.image + problem.confine(inside * problem.window))
+        inside = (slice(None), slice(None), *(slice(size) for size in problem.image.shape[2:]))
+        return problem.clamp(problem.image + problem.confine(change[inside] * problem.window))
 
     def _dissimilarity(self, image: Tensor, problem: Problem) -> Tensor:
         """1 − SSIM of an image (B,C,spatial) and the clean one, (B,)."""
