@@ -22,7 +22,7 @@ import pytest
 import torch
 from torch import nn
 
-from monai_shield.attacks import DAG, PGD, UniformNoise
+from monai_shield.attacks import DAG, PGD, Square, UniformNoise
 from monai_shield.attacks.base import Attack
 from monai_shield.attacks.bpda import BPDA
 from monai_shield.attacks.eot import ExpectationNetwork
@@ -34,6 +34,7 @@ FAILED = 0.5  # an attack has failed when more than this share is
 SETTINGS = {"bounds": (-1.0, 2.0), "stop_share": SHARE}
 PGD_ = PGD(EPSILON, max_steps=20, **SETTINGS)
 DAG_ = DAG("runner_up", step=EPSILON / 20, max_steps=20, attack_background=True, **SETTINGS)
+SQUARE = Square(EPSILON, max_steps=1000, p=0.02, **SETTINGS)
 
 
 class Plain(nn.Module):
@@ -78,7 +79,9 @@ RANDOM = nn.Sequential(Shake(), Plain())
 CASES = {
     "quantized-pgd": Case(QUANTIZED, PGD_, PGD_, nn.Sequential(BPDA(Quantize()), Plain())),
     "quantized-dag": Case(QUANTIZED, DAG_, DAG_, nn.Sequential(BPDA(Quantize()), Plain())),
+    "quantized-square": Case(QUANTIZED, PGD_, SQUARE, QUANTIZED),
     "saturated": Case(Saturated(), PGD_, DAG_, Saturated()),
+    "saturated-square": Case(Saturated(), PGD_, SQUARE, Saturated()),
     "random": Case(RANDOM, PGD_, PGD_, ExpectationNetwork(RANDOM, draws=128)),
 }
 

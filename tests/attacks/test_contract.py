@@ -36,12 +36,16 @@ SETTINGS = [
     ("sea", {"epsilon": 0.1, "max_steps": 10}),
     ("sea", {"epsilon": 0.1, "max_steps": 10, "stop_early": True, "stop_share": 0.4, "target": "runner_up"}),
     ("seg_pgd", {"epsilon": 0.1, "max_steps": 6}),
+    ("square", {"epsilon": 0.1, "max_steps": 12}),
+    ("square", {"epsilon": 0.2, "max_steps": 12, "p": 0.5, "stop_share": 0.4}),
     ("transfer", {"epsilon": 0.1, "max_steps": 6}),
     ("transfer", {"epsilon": 2.0, "norm": "l2", "max_steps": 6, "target": "runner_up", "stop_early": True}),
     ("uniform_noise", {"epsilon": 0.1}),
     ("uniform_noise", {"epsilon": 2.0, "norm": "l2"}),
     ("universal", {"epsilon": 0.1}),
     ("universal", {"epsilon": 2.0, "norm": "l2", "target": "runner_up"}),
+    ("vafa", {"q_max": 0.3, "step_size": 0.02, "max_steps": 6}),
+    ("vafa", {"q_max": 0.5, "q_min": 0.1, "step_size": 0.1, "max_steps": 6, "stop_early": True, "stop_share": 0.4}),
 ]
 SHAPES = [(4, 1, 9, 8), (3, 2, 6, 5, 4)]
 CLASSES = 4
@@ -463,13 +467,20 @@ def test_a_network_that_cannot_be_attacked_is_refused(name, settings):
         {"window": "volume"},
         {"stop_share": 1.0},
         {"micro_batch": 0},
-        {"norm": "l1"},
     ],
 )
 @every_attack
 def test_settings_out_of_range_are_refused(name, settings, wrong):
     with pytest.raises(ValueError, match="must be"):
         make(name, settings, **wrong)
+
+
+@every_attack
+def test_a_norm_that_is_none_is_refused(name, settings):
+    if not hasattr(ATTACKS[name], "norm"):
+        pytest.skip("it has no norm")
+    with pytest.raises(ValueError, match="norm must be"):
+        make(name, settings, norm="l1")
 
 
 def test_a_gradient_that_is_not_finite_is_refused():

@@ -24,9 +24,11 @@ from monai_shield.attacks.pgd import PGD
 from monai_shield.attacks.sea import SEA
 from monai_shield.attacks.seg_pgd import CosPGD, SegPGD
 from monai_shield.attacks.sliding import SlidingWindowNetwork
+from monai_shield.attacks.square import Square
 from monai_shield.attacks.targets import TARGETS, Background, Dilate, Exchange, RunnerUp
 from monai_shield.attacks.transfer import Transfer
 from monai_shield.attacks.universal import UniversalPerturbation
+from monai_shield.attacks.vafa import VAFA
 
 __all__ = [
     "APGD",
@@ -39,6 +41,7 @@ __all__ = [
     "PGD",
     "SEA",
     "TARGETS",
+    "VAFA",
     "AllOf",
     "AnyOf",
     "Attack",
@@ -57,6 +60,7 @@ __all__ = [
     "SegPGD",
     "SelectOutput",
     "SlidingWindowNetwork",
+    "Square",
     "StructureDice",
     "TargetDice",
     "Transfer",
@@ -74,7 +78,9 @@ ATTACKS: dict[str, type[Attack]] = {
     "pgd": PGD,
     "sea": SEA,
     "seg_pgd": SegPGD,
+    "square": Square,
     "transfer": Transfer,
     "uniform_noise": UniformNoise,
     "universal": UniversalPerturbation,
+    "vafa": VAFA,
 }

@@ -1,0 +1,199 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The Square attack: a random search that needs nothing but the network's answers."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor, nn
+
+from monai_shield.attacks.base import Attack, AttackInfo
+from monai_shield.attacks.loop import into_ball, still_label
+from monai_shield.attacks.problem import Outcome, Problem, image_generator, logits_of, share_held
+
+__all__ = ["Square", "margin", "square_side"]
+
+
+@dataclass(eq=False)
+class Square(Attack):
+    """Square attack (Andriushchenko et al. 2020, arXiv 1912.00049): squares of noise, each kept only if the loss rises.
+
+    It takes no gradient, so that a network cannot hide one from it. What is to rise is minus the :func:`margin` of the
+    labels. A square, in 3D a cube, lies at random around a pixel drawn from those that hold out. It takes each channel
+    to one end of the L∞ ball, x₀ ± epsilon · window within the bounds, with signs drawn such that this pixel changes.
+    Its side comes from :func:`square_side`. The search starts from lines along the first spatial axis, each at one end.
+
+    A step is a query: one forward pass, the start included. A proposal is kept where the loss rises, where it is the
+    same and fewer pixels hold out, or where it meets the criterion, which ends the search. Success is that of an
+    untargeted attack. Other settings are those of :class:`~monai_shield.attacks.base.Attack`.
+
+    Args:
+        epsilon: radius of the ball, as a fraction of the window.
+        max_steps: queries at most.
+        p: share of the image's pixels that the first squares have.
+        schedule: number of queries in which the squares shrink; by default ``max_steps``. With one schedule, a search
+            of more queries goes on where one of fewer ends.
+        seed: the draws of an image come from (seed, its index).
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="Square",
+        paper="Andriushchenko et al., Square Attack: A Query-Efficient Black-Box Adversarial Attack via Random Search",
+        year=2020,
+        arxiv="1912.00049",
+    )
+
+    epsilon: float
+    max_steps: int = 1000
+    p: float = 0.05
+    schedule: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.epsilon >= 0:
+            raise ValueError(f"epsilon must not be negative, got {self.epsilon}.")
+        if self.max_steps < 1 or (self.schedule is not None and self.schedule < 1):
+            raise ValueError(f"max_steps and schedule must be positive, got {self.max_steps} and {self.schedule}.")
+        if not 0 < self.p <= 1:
+            raise ValueError(f"p must be in (0, 1], got {self.p}.")
+
+    @torch.no_grad()
+    def _run(self, network: nn.Module, problem: Problem) -> Outcome:
+        criterion = self._met()
+        lower, upper = self._ends(problem)
+        draws = [image_generator(self.seed, index) for index in problem.index.tolist()]
+        count = torch.zeros_like(problem.index)
+        best = Outcome(problem.image.clone(), count, count.double(), count.bool())
+        highest = torch.full_like(best.remaining, -math.inf)
+        places = problem.attacked.clone()  # where a square may lie: what holds out on the best image
+
+        rows = problem.attacked.flatten(1).any(1).nonzero().squeeze(1)  # images that are still searched
+        for taken in range(self.max_steps):
+            if len(rows) == 0:
+                break
+            side = square_side(self.p, problem.image.shape[2:], taken / (self.schedule or self.max_steps))
+            proposal = torch.stack(
+                [
+                    _lines(lower[row], upper[row], draws[row])
+                    if taken == 0
+                    else _with_square(best.image[row], lower[row], upper[row], places[row].cpu(), side, draws[row])
+                    for row in rows.tolist()
+                ]
+            )
+            part = problem.select(rows)
+            logits = logits_of(network, proposal)
+            prediction = logits.argmax(1)
+            held = still_label(prediction, part)
+            share = share_held(held, part.attacked)
+            met = criterion(prediction, held, part)
+            loss = -margin(logits, part, held)
+
+            # what another order of a sum may add is no rise, or an image's batch mates could decide
+            rise, noise = loss - highest[rows], 1e-12 * loss.abs()
+            kept = met | (rise > noise) | ((rise.abs() <= noise) & (share < best.remaining[rows]))
+            better = rows[kept]
+            for name, value in (("image", proposal), ("remaining", share), ("success", met)):
+                getattr(best, name)[better] = value[kept]
+            best.steps[rows] = taken + 1
+            highest[better] = loss[kept]
+            # where no pixel holds out but the criterion wants more, on any attacked one
+            none = ~held.flatten(1).any(1)
+            places[better] = (held | (part.attacked & none.reshape(-1, *[1] * (held.ndim - 1))))[kept]
+            rows = rows[~met]
+        return best
+
+    def _ends(self, problem: Problem) -> tuple[Tensor, Tensor]:
+        """The lowest and the highest image (B,C,spatial) of the ball, within bounds and support."""
+        radius = problem.confine(torch.ones_like(problem.image)) * (self.epsilon * problem.window)
+        lower, upper = (
+            into_ball(problem.image + way * radius, problem, epsilon=self.epsilon, norm="linf") for way in (-1, 1)
+        )
+        return lower, upper
+
+
+def margin(logits: Tensor, problem: Problem, held: Tensor) -> Tensor:
+    """Σ (z_label − the largest of the other z) over the pixels that hold out, over the number of attacked pixels, (B,).
+
+    Of one-hot answers it is the share of the pixels that hold out.
+
+    Args:
+        logits: logits (B,K,spatial).
+        problem: what is asked.
+        held: attacked pixels still predicted as their label (B,spatial).
+    """
+    label = problem.label.unsqueeze(1)
+    other = logits.scatter(1, label, -math.inf).amax(1)
+    left = (logits.gather(1, label).squeeze(1) - other).double() * held
+    return left.flatten(1).sum(1) / problem.attacked.flatten(1).sum(1).clamp(min=1)
+
+
+#: Parts of the schedule, in ten thousandths, after each of which a square has half the pixels.
+_HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+
+
+def square_side(p: float, shape: Sequence[int], progress: float) -> int:
+    """Side of a square (in 3D a cube) with the share p of the pixels, halved after 0.1, 0.5, 2, 5, 10, 20, 40, 60 and
+    80 % of the schedule; one pixel at least.
+
+    Args:
+        p: share of the pixels of the first squares.
+        shape: size of the image (spatial).
+        progress: share of the schedule that is over.
+    """
+    halvings = bisect_left(_HALVED_AFTER, int(1e4 * progress))
+    return max(round((p / 2**halvings * math.prod(shape)) ** (1 / len(shape))), 1)
+
+
+def _lines(lower: Tensor, upper: Tensor, draw: Generator) -> Tensor:
+    """Lines along the first spatial axis, each from ``lower`` or ``upper``; all (C,spatial)."""
+    up = _coins((lower.shape[0], 1, *lower.shape[2:]), draw).to(lower.device)
+    return torch.where(up, upper, lower)
+
+
+def _with_square(image: Tensor, lower: Tensor, upper: Tensor, places: Tensor, side: int, draw: Generator) -> Tensor:
+    """The image with a square around one of the ``places`` (spatial) from ``lower`` or ``upper``; all (C,spatial)."""
+    candidates = places.nonzero()
+    place = candidates[_below(len(candidates), draw)].tolist()
+    pixel, square = [slice(None)], [slice(None)]
+    for at, size in zip(place, places.shape, strict=True):
+        width = min(side, size)
+        first, last = max(at - width + 1, 0), min(at, size - width)
+        begin = first + _below(last - first + 1, draw)
+        pixel.append(slice(at, at + 1))
+        square.append(slice(begin, begin + width))
+
+    def filling(box: list[slice]) -> Tensor:
+        return torch.where(up, upper[tuple(box)], lower[tuple(box)])
+
+    up = _coins((len(image), *[1] * places.ndim), draw).to(image.device)
+    if torch.equal(filling(pixel), image[tuple(pixel)]):
+        up = ~up
+    proposal = image.clone()
+    proposal[tuple(square)] = filling(square)
+    return proposal
+
+
+def _coins(shape: Sequence[int], draw: Generator) -> Tensor:
+    return torch.randint(2, tuple(shape), generator=draw, dtype=torch.uint8).bool()
+
+
+def _below(count: int, draw: Generator) -> int:
+    return int(torch.randint(count, (), generator=draw))
