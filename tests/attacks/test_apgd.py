@@ -33,13 +33,6 @@ def small_network():
         return nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.Tanh(), nn.Conv2d(6, 3, 3, padding=1)).double()
 
 
-class Linear(nn.Module):
-    """Class 1 where the pixel is positive."""
-
-    def forward(self, image):
-        return torch.cat([-image, image], 1)
-
-
 def test_checkpoints_of_the_paper():
     assert checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]
     assert checkpoints(50) == [11, 21, 29, 35, 40, 44, 47]
@@ -82,13 +75,13 @@ def test_the_first_steps_are_those_of_the_paper():
 @pytest.mark.parametrize("target", [None, "runner_up"])
 @pytest.mark.parametrize("balls", [{}, THREE_BALLS], ids=["one ball", "three balls"])
 @pytest.mark.parametrize("loss", ["cross_entropy", "masked_cross_entropy", "jensen_shannon"])
-def test_the_optimum_of_a_linear_network(loss, balls, target, shape):
+def test_the_optimum_of_a_linear_network(linear_segmenter, loss, balls, target, shape):
     # a pixel of value v falls with a change of |v|: an image needs the largest of them
     image = draw(shape) - 0.5
     settings = {"target": target, "loss": loss, "bounds": WIDE, "stop_share": 0.0, "max_steps": 20, **balls}
     for each in image.split(1):
         best = float(each.abs().max())
-        above, below = (APGD(share * best, **settings)(Linear(), each) for share in (1.25, 0.99))
+        above, below = (APGD(share * best, **settings)(linear_segmenter(), each) for share in (1.25, 0.99))
         assert above.success.tolist() == [True]
         assert above.norm_linf.item() <= 1.25 * best * (1 + 1e-12)
         assert above.steps.tolist() == [20]
@@ -97,13 +90,13 @@ def test_the_optimum_of_a_linear_network(loss, balls, target, shape):
 
 
 @every_shape
-def test_the_optimum_under_l2(shape):
+def test_the_optimum_under_l2(linear_segmenter, shape):
     # with uneven margins, and so by the loss that spends nothing on the pixels that are wrong already
     image = draw(shape) - 0.5
     for each in image.split(1):
         best = float(each.square().sum().sqrt())
         settings = {"norm": "l2", "bounds": WIDE, "stop_share": 0.0, "max_steps": 100, "loss": "masked_cross_entropy"}
-        above, below = (APGD(share * best, **settings)(Linear(), each) for share in (1.25, 0.99))
+        above, below = (APGD(share * best, **settings)(linear_segmenter(), each) for share in (1.25, 0.99))
         assert above.success.tolist() == [True]
         assert above.norm_l2.item() <= 1.25 * best * (1 + 1e-12)
         assert below.success.tolist() == [False]

@@ -88,6 +88,19 @@ def test_linear_network_takes_the_steps_that_the_margin_needs(dims):
     assert bool((result.norm_linf <= optimum + step).all())
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("shape", [(3, 1, 6, 5), (1, 1, 7, 4), (2, 1, 5, 4, 3)], ids=["2d", "one", "3d"])
+def test_with_small_steps_it_comes_close_to_the_optimum_and_never_below(linear_segmenter, shape, norm):
+    image = draw(*shape) - 0.5
+    settings = {"attack_background": True, "max_steps": 600, "bounds": WIDE, "stop_share": 0.0}
+    result = DAG("runner_up", step=0.01 if norm == "linf" else 0.02, norm=norm, **settings)(linear_segmenter(), image)
+    found = result.norm_linf if norm == "linf" else result.norm_l2
+    best = linear_segmenter.optimum(image, norm)
+    assert bool(result.success.all())
+    assert bool((found <= 1.25 * best).all())
+    assert bool((found >= best).all())
+
+
 def test_it_stops_at_the_share_of_the_attacked_pixels_and_of_them_only():
     # 100 attacked pixels with margins of 1 to 100 steps among 1900 of background, which would hide the share
     network = linear([[0], [1]], [0, 0])

@@ -96,23 +96,16 @@ def test_momentum_goes_with_its_image_when_others_leave():
         torch.testing.assert_close(attack(network, image[i : i + 1]).image, together.image[i : i + 1])
 
 
-class Linear(nn.Module):
-    """Class 1 where the pixel is positive."""
-
-    def forward(self, image):
-        return torch.cat([-image, image], 1)
-
-
 @every_shape
 @pytest.mark.parametrize("target", [None, "runner_up"])
 @pytest.mark.parametrize("make", [FGSM, BIM, MIFGSM])
-def test_the_optimum_of_a_linear_network(make, target, shape):
+def test_the_optimum_of_a_linear_network(linear_segmenter, make, target, shape):
     # a pixel of value v falls with a change of |v|: an image needs the largest of them
     image = draw(shape) - 0.5
     settings = {"target": target, "bounds": WIDE, "stop_share": 0.0}
     for each in image.split(1):
         best = float(each.abs().max())
-        above, below = (make(share * best, **settings)(Linear(), each) for share in (1.25, 0.99))
+        above, below = (make(share * best, **settings)(linear_segmenter(), each) for share in (1.25, 0.99))
         assert above.success.tolist() == [True]
         assert above.norm_linf.item() <= 1.25 * best * (1 + 1e-12)
         assert below.success.tolist() == [False]

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional
 
 from monai_shield.attacks import PGD
@@ -192,21 +191,14 @@ def test_a_pixel_that_is_wrong_for_sure_pulls_no_more(name):
         assert gradient.abs().max() > 1e-2 if pulls else gradient.abs().max() < 1e-9
 
 
-class Linear(nn.Module):
-    """Two classes, logits linear in the pixel; with an offset, as their direction is one of two without it."""
-
-    def forward(self, image):
-        return torch.cat([1 - image, 1 + image], 1)
-
-
 @every_loss
 @pytest.mark.parametrize("target", [None, "runner_up"])
 @pytest.mark.parametrize("shape", [(3, 1, 5, 4), (2, 1, 4, 3, 3)], ids=["2d", "3d"])
-def test_every_loss_reaches_the_optimum_of_a_linear_network(name, target, shape):
+def test_every_loss_reaches_the_optimum_of_a_linear_network(linear_segmenter, name, target, shape):
     # a pixel of value v falls with a change of |v|: the largest of them is what an image needs
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
     best = float(image.abs().max())
     settings = {"max_steps": 20, "loss": name, "target": target, "bounds": (-9, 9), "stop_share": 0.0, "keep": "fewest"}
-    assert PGD(1.25 * best, **settings)(Linear(), image).remaining.tolist() == [0] * shape[0]
-    below = PGD(0.99 * float(image.abs().flatten(1).amax(1).min()), **settings)(Linear(), image)
+    assert PGD(1.25 * best, **settings)(linear_segmenter(), image).remaining.tolist() == [0] * shape[0]
+    below = PGD(0.99 * float(image.abs().flatten(1).amax(1).min()), **settings)(linear_segmenter(), image)
     assert not below.success.any()

@@ -76,22 +76,15 @@ def test_with_stop_early_an_image_sits_out_what_it_does_not_need():
     assert not short.success.all()
 
 
-class Linear(nn.Module):
-    """Class 1 where the pixel is positive; with an offset, as without it the logits have one of two directions."""
-
-    def forward(self, image):
-        return torch.cat([1 - image, 1 + image], 1)
-
-
 @every_shape
 @pytest.mark.parametrize("target", [None, "runner_up"])
-def test_the_optimum_of_a_linear_network(target, shape):
+def test_the_optimum_of_a_linear_network(linear_segmenter, target, shape):
     # a pixel of value v falls with a change of |v|: an image needs the largest of them
     image = draw(shape) - 0.5
     settings = {"target": target, "bounds": WIDE, "stop_share": 0.0, "max_steps": 20}
     for each in image.split(1):
         best = float(each.abs().max())
-        above, below = (SEA(share * best, **settings)(Linear(), each) for share in (1.25, 0.99))
+        above, below = (SEA(share * best, **settings)(linear_segmenter(), each) for share in (1.25, 0.99))
         assert above.success.tolist() == [True]
         assert above.norm_linf.item() <= 1.25 * best * (1 + 1e-12)
         assert below.success.tolist() == [False]

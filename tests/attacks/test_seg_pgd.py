@@ -25,13 +25,6 @@ def draw(shape):
     return torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-class Linear(nn.Module):
-    """Class 1 where the pixel is positive."""
-
-    def forward(self, image):
-        return torch.cat([-image, image], 1)
-
-
 class Wave(nn.Module):
     """Goes up and down, and so does what is climbed on it."""
 
@@ -42,24 +35,24 @@ class Wave(nn.Module):
 @every_shape
 @pytest.mark.parametrize("target", [None, "runner_up"])
 @both
-def test_the_optimum_of_a_linear_network(make, target, shape):
+def test_the_optimum_of_a_linear_network(linear_segmenter, make, target, shape):
     # a pixel of value v falls with a change of |v|: an image needs the largest of them
     image = draw(shape) - 0.5
     settings = {"target": target, "bounds": WIDE, "stop_share": 0.0, "max_steps": 20}
     for each in image.split(1):
         best = float(each.abs().max())
-        above, below = (make(share * best, **settings)(Linear(), each) for share in (1.25, 0.99))
+        above, below = (make(share * best, **settings)(linear_segmenter(), each) for share in (1.25, 0.99))
         assert above.success.tolist() == [True]
         assert above.norm_linf.item() <= 1.25 * best * (1 + 1e-12)
         assert below.success.tolist() == [False]
 
 
-def test_under_l2_seg_pgd_spends_its_budget_where_it_counts():
+def test_under_l2_seg_pgd_spends_its_budget_where_it_counts(linear_segmenter):
     # uneven margins: cross entropy goes on pulling at the pixels that are wrong already, SegPGD lets them be
     image = draw((4, 1, 6, 6)) - 0.5
     epsilon = 0.7 * float(image.square().flatten(1).sum(1).sqrt().min())
     settings = {"norm": "l2", "bounds": WIDE, "max_steps": 40, "keep": "fewest", "random_start": False}
-    plain, masked = (make(epsilon, **settings)(Linear(), image) for make in (PGD, SegPGD))
+    plain, masked = (make(epsilon, **settings)(linear_segmenter(), image) for make in (PGD, SegPGD))
     assert bool((masked.remaining <= plain.remaining).all())
 
 
@@ -86,12 +79,12 @@ def test_the_iterate_with_the_fewest_pixels_left_is_kept(make):
     assert bool((among[-1] > among.amin(0)).any())  # not all at the last step, or the test would show nothing
 
 
-def test_seg_pgd_hears_how_far_the_attack_is():
+def test_seg_pgd_hears_how_far_the_attack_is(linear_segmenter):
     heard = []
 
     def listening(logits, problem, held, progress):
         heard.append(progress)
         return seg_pgd(logits, problem, held, progress)
 
-    SegPGD(0.1, max_steps=4, loss=listening)(Linear(), draw(SHAPES[0]) - 0.5)
+    SegPGD(0.1, max_steps=4, loss=listening)(linear_segmenter(), draw(SHAPES[0]) - 0.5)
     assert heard == [0.0, 0.25, 0.5, 0.75, 1.0]  # the last one takes no step

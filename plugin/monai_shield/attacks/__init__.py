@@ -10,7 +10,9 @@
 # limitations under the License.
 """Attacks on segmentation networks: ``attack(network, image, label=None, mask=None) -> AttackResult``."""
 
+from monai_shield.attacks.alma_prox import ALMAProx
 from monai_shield.attacks.apgd import APGD
+from monai_shield.attacks.asma import ASMA
 from monai_shield.attacks.base import Attack, AttackInfo, AttackResult
 from monai_shield.attacks.bpda import BPDA
 from monai_shield.attacks.criteria import AllOf, AnyOf, Criterion, RemainingShare, StructureDice, TargetDice
@@ -24,6 +26,7 @@ from monai_shield.attacks.pgd import PGD
 from monai_shield.attacks.sea import SEA
 from monai_shield.attacks.seg_pgd import CosPGD, SegPGD
 from monai_shield.attacks.sliding import SlidingWindowNetwork
+from monai_shield.attacks.smia import SMIA
 from monai_shield.attacks.square import Square
 from monai_shield.attacks.targets import TARGETS, Background, Dilate, Exchange, RunnerUp
 from monai_shield.attacks.transfer import Transfer
@@ -32,6 +35,7 @@ from monai_shield.attacks.vafa import VAFA
 
 __all__ = [
     "APGD",
+    "ASMA",
     "ATTACKS",
     "BIM",
     "BPDA",
@@ -40,8 +44,10 @@ __all__ = [
     "MIFGSM",
     "PGD",
     "SEA",
+    "SMIA",
     "TARGETS",
     "VAFA",
+    "ALMAProx",
     "AllOf",
     "AnyOf",
     "Attack",
@@ -69,7 +75,9 @@ __all__ = [
 ]
 
 ATTACKS: dict[str, type[Attack]] = {
+    "alma_prox": ALMAProx,
     "apgd": APGD,
+    "asma": ASMA,
     "bim": BIM,
     "cos_pgd": CosPGD,
     "dag": DAG,
@@ -78,6 +86,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "pgd": PGD,
     "sea": SEA,
     "seg_pgd": SegPGD,
+    "smia": SMIA,
     "square": Square,
     "transfer": Transfer,
     "uniform_noise": UniformNoise,

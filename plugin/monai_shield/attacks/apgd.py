@@ -139,9 +139,6 @@ class APGD(PGD):
         ):
             raise ValueError(f"shares must be positive, one for each of the radii, with a sum of 1, got {self.shares}.")
 
-    def _run(self, network: nn.Module, problem: Problem) -> Outcome:
-        return self._climb(network, problem, self.loss)
-
     def _climb(self, network: nn.Module, problem: Problem, loss: str | Loss) -> Outcome:
         """One run with one loss, through all the balls."""
         image = problem.image

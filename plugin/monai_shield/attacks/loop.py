@@ -131,8 +131,10 @@ def ascend(
         max_steps: steps at most.
         start: where to begin (B,C,spatial), by default at the clean image.
         stop_early: whether an image leaves the batch as soon as it is done, instead of taking all the steps.
-        keep: which iterate to return: the "last" one, the one with the "highest" tracked loss, or the last of those
-            with the "fewest" pixels that hold out, first of all among those that are done.
+        keep: which iterate to return: the "last" one, the one with the "highest" tracked loss, the last of those with
+            the "fewest" pixels that hold out, first of all among those that are done, or of those that are done the
+            one with the "smallest" perturbation under L∞, else the last of those with the fewest. An image that is done
+            when it is clean has the smallest, and leaves.
         track: loss by which iterates are compared, here and by the step rule; by default ``loss``.
 
     Returns:
@@ -147,6 +149,7 @@ def ascend(
     success = torch.zeros(len(result), dtype=torch.bool, device=result.device)
     highest = torch.full_like(remaining, -math.inf)
     fewest = torch.full_like(remaining, math.inf)
+    smallest = torch.full_like(remaining, math.inf)
 
     rows = problem.attacked.flatten(1).any(1).nonzero().squeeze(1)  # images that are still in the batch
     part = problem.select(rows)
@@ -167,6 +170,11 @@ def ascend(
         met = criterion(prediction, holding, part)
         done = met & stop_early
         no_worse = (met & ~success[rows]) | ((met == success[rows]) & (share <= fewest[rows]))
+        if keep == "smallest":
+            size = (image.detach() - part.image).flatten(1).abs().amax(1).double()
+            no_worse = torch.where(met, size < smallest[rows], no_worse)
+            smallest[rows] = torch.where(met, torch.minimum(size, smallest[rows]), smallest[rows])
+            done = done | (met & (size == 0))
         kept = done | _is_better(keep, tracked > highest[rows], no_worse)
         result[rows[kept]] = image.detach()[kept]
         remaining[rows[kept]] = share[kept]
@@ -256,7 +264,7 @@ def _is_better(keep: str, higher: Tensor, no_worse: Tensor) -> Tensor:
     """Which images (B,) keep this iterate: by its loss ``higher`` (B,) or how far it got ``no_worse`` (B,)."""
     if keep == "highest":
         return higher
-    return no_worse if keep == "fewest" else torch.ones_like(higher)
+    return no_worse if keep in ("fewest", "smallest") else torch.ones_like(higher)
 
 
 def _over_norm(gradient: Tensor, order: float) -> Tensor:

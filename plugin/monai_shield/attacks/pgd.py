@@ -109,11 +109,15 @@ class PGD(Attack):
         return None if self.target is None else adversarial_label(self.target, label, logits)
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
+        return self._climb(network, problem, self.loss)
+
+    def _climb(self, network: nn.Module, problem: Problem, loss: str | Loss) -> Outcome:
+        """One run with one loss."""
         start = add_noise(problem, epsilon=self.epsilon, norm=self.norm, seed=self.seed) if self.random_start else None
         return ascend(
             network,
             problem,
-            loss=loss_called(self.loss),
+            loss=loss_called(loss),
             rule=self._rule(),
             held=self._held(problem),
             criterion=self._met(),
@@ -121,7 +125,7 @@ class PGD(Attack):
             start=start,
             stop_early=self.stop_early,
             keep=self.keep,
-            track=tracked_for(self.loss),
+            track=tracked_for(loss),
         )
 
     def _rule(self) -> StepRule:

@@ -1,0 +1,136 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The adaptive segmentation mask attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from monai_shield.attacks.base import Attack, AttackInfo
+from monai_shield.attacks.loop import ascend
+from monai_shield.attacks.problem import Outcome, Problem, per_image
+from monai_shield.attacks.targets import TARGETS, Target, adversarial_label
+
+__all__ = ["ASMA", "Multiplied", "held_target_logit", "target_iou"]
+
+
+@dataclass(eq=False)
+class ASMA(Attack):
+    """Adaptive segmentation mask attack (Ozbulak et al. 2019, arXiv 1907.13124).
+
+    On the attacked pixels that are not yet predicted as their adversarial label, T_m, with z the logits and x₀ the
+    clean image::
+
+        x ← clamp(x + (beta · IoU + tau) · ∇_x [Σ_{t ∈ T_m} z_{l′_t}(x) − ‖x − x₀‖₂²])
+
+    until no more than ``stop_share`` of the attacked pixels is anything else than its adversarial label. The mask T_m
+    adapts to the prediction, and the multiplier grows with the IoU of the prediction and the adversarial label: a few
+    pixels that are left would hardly move the image otherwise. A step is as long as the gradient is, no norm bounds it;
+    so the perturbation is small where the steps are, but not the smallest. The squared distance holds a pixel back
+    ever more, the farther it is: where the logits rise slowly the attack stands still before it is done.
+
+    Where the paper leaves a choice: the gradient and the distance are taken in units of the window, so that beta and
+    tau do not depend on the unit of intensity. The IoU is that on the attacked pixels, the mean over the classes that
+    the prediction or the adversarial label has there, background included (the paper has one class and background, and
+    takes the whole image). Other settings are those of :class:`~monai_shield.attacks.base.Attack`.
+
+    Args:
+        target: adversarial label as in :class:`~monai_shield.attacks.dag.DAG`.
+        beta: how much the multiplier grows from an IoU of 0 to one of 1.
+        tau: multiplier at an IoU of 0.
+        max_steps: steps at most.
+
+    Raises:
+        ValueError: when a setting is out of its range.
+    """
+
+    info: ClassVar[AttackInfo] = AttackInfo(
+        name="ASMA",
+        paper="Ozbulak et al., Impact of Adversarial Examples on Deep Learning Models for Biomedical Image "
+        "Segmentation",
+        year=2019,
+        arxiv="1907.13124",
+    )
+
+    target: Target = "background"
+    beta: float = 1e-6
+    tau: float = 1e-7
+    max_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.target, str) and self.target not in TARGETS:
+            raise ValueError(f"no target rule {self.target!r}; there are {', '.join(sorted(TARGETS))}.")
+        if not self.beta >= 0 or not self.tau > 0 or self.max_steps < 0:
+            raise ValueError(
+                f"beta, tau and max_steps must be positive, got {self.beta}, {self.tau} and {self.max_steps}."
+            )
+
+    def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor:
+        return adversarial_label(self.target, label, logits)
+
+    def _run(self, network: nn.Module, problem: Problem) -> Outcome:
+        return ascend(
+            network,
+            problem,
+            loss=held_target_logit,
+            rule=Multiplied(self.beta, self.tau),
+            held=self._held(problem),
+            criterion=self._met(),
+            max_steps=self.max_steps,
+            track=target_iou,
+        )
+
+
+@dataclass(frozen=True)
+class Multiplied:
+    """Step rule of :class:`ASMA`; the tracked loss is the IoU.
+
+    Args:
+        beta: how much the multiplier grows from an IoU of 0 to one of 1.
+        tau: multiplier at an IoU of 0.
+    """
+
+    beta: float
+    tau: float
+
+    def __call__(self, image: Tensor, gradient: Tensor, value: Tensor, problem: Problem) -> Tensor:
+        """The next image (B,C,spatial)."""
+        distance = (image - problem.image) / problem.window
+        multiplier = per_image(self.beta * value + self.tau, image).to(image)
+        ascent = gradient * problem.window - 2 * distance
+        return problem.clamp(image + multiplier * problem.window * ascent)
+
+    def select(self, rows: Tensor) -> None:
+        """Nothing is remembered of an image."""
+
+
+def held_target_logit(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
+    """Σ z_adversarial over the pixels that hold out (B,spatial), per image (B,); logits (B,K,spatial)."""
+    assert problem.target is not None  # ASMA always has one
+    return (logits.gather(1, problem.target.unsqueeze(1)).squeeze(1) * held).flatten(1).sum(1)
+
+
+def target_iou(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
+    """Mean IoU (B,) of prediction and adversarial label on the attacked pixels, over the classes that either has."""
+    assert problem.target is not None
+    prediction = logits.max(1).indices
+    ious, there = [], []
+    for structure in range(logits.shape[1]):
+        found, wanted = ((each == structure) & problem.attacked for each in (prediction, problem.target))
+        either = (found | wanted).flatten(1).sum(1)
+        ious.append((found & wanted).flatten(1).sum(1).double() / either.clamp(min=1))
+        there.append(either > 0)
+    return torch.stack(ious).sum(0) / torch.stack(there).sum(0).clamp(min=1)
