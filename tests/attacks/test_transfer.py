@@ -145,7 +145,7 @@ def test_it_is_judged_on_the_network(attack):
     result = Transfer(attack, substitute)(network, image)
     network.eval()
     label, prediction = network(image).argmax(1), network(result.image).argmax(1)
-    problem = attack._pose(substitute.eval(), image, label, None, None)
+    problem = attack.pose(substitute.eval(), image, label, None, None)
     attacked = problem.attacked
     holding = attacked & (prediction == label)
     if problem.target is not None and not isinstance(attack, DAG):
@@ -153,7 +153,7 @@ def test_it_is_judged_on_the_network(attack):
     torch.testing.assert_close(
         result.remaining, holding.flatten(1).sum(1).double() / attacked.flatten(1).sum(1), **EXACT
     )
-    assert torch.equal(result.success, attack._met()(prediction, holding, problem))
+    assert torch.equal(result.success, attack.success_criterion()(prediction, holding, problem))
     assert torch.equal(result.attacked, attacked.flatten(1).sum(1))
 
 

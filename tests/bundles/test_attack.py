@@ -396,7 +396,7 @@ def test_a_broken_bundle_is_refused_by_name(message, bundle, brain, tmp_path):
     ("changes", "message"),
     [
         ({"bundle": "nowhere"}, "no bundle in 'nowhere'"),
-        ({"attack": "dog"}, "no attack 'dog'; there are apgd"),
+        ({"attack": "dog"}, "no attack 'dog'; there are alma_prox, apgd"),
         ({"epsilom": 1}, "pgd has no setting 'epsilom'; it has attack_background"),
         ({"window": 2.0}, "no setting 'window'"),
         ({"epsilon": -1}, "pgd: epsilon"),

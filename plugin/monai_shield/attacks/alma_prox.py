@@ -91,7 +91,7 @@ class ALMAProx(Attack):
         return None if self.target is None else adversarial_label(self.target, label, logits)
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
-        criterion = self._met()
+        criterion = self.success_criterion()
         lagrangian = Lagrangian(
             criterion=criterion,
             step=self.step,
@@ -104,7 +104,7 @@ class ALMAProx(Attack):
             problem,
             loss=lagrangian.loss,
             rule=lagrangian,
-            held=self._held(problem),
+            held=self.hold_out_rule(problem),
             criterion=criterion,
             max_steps=self.max_steps,
             stop_early=False,

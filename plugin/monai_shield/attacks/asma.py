@@ -87,8 +87,8 @@ class ASMA(Attack):
             problem,
             loss=held_target_logit,
             rule=Multiplied(self.beta, self.tau),
-            held=self._held(problem),
-            criterion=self._met(),
+            held=self.hold_out_rule(problem),
+            criterion=self.success_criterion(),
             max_steps=self.max_steps,
             track=target_iou,
         )

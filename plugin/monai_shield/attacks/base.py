@@ -159,7 +159,7 @@ class Attack:
         """
         check_image(image)
         with crafting(network, image.device) as target:
-            problem = self._pose(target, image, label, mask, index)
+            problem = self.pose(target, image, label, mask, index)
             places = torch.arange(len(problem.image), device=problem.image.device)
             parts = places.split(len(places) if self.micro_batch is None else self.micro_batch)
             outcome = Outcome.concatenate([self._run(target, problem.select(part)) for part in parts])
@@ -180,11 +180,11 @@ class Attack:
         """The attack itself."""
         raise NotImplementedError
 
-    def _met(self) -> Criterion:
+    def success_criterion(self) -> Criterion:
         """What success is."""
         return RemainingShare(self.stop_share) if self.criterion is None else self.criterion
 
-    def _held(self, problem: Problem) -> Holding:
+    def hold_out_rule(self, problem: Problem) -> Holding:
         """Which of the attacked pixels hold out."""
         return still_label if problem.target is None else not_yet_target
 
@@ -192,7 +192,7 @@ class Attack:
         """The label (B,spatial) the attack wants instead of ``label`` (B,spatial); None when any other one will do."""
         return None
 
-    def _pose(
+    def pose(
         self,
         network: nn.Module,
         image: Tensor,
@@ -200,6 +200,7 @@ class Attack:
         mask: Tensor | None,
         index: Sequence[int] | None,
     ) -> Problem:
+        """What the attack is asked on a batch, checked; arguments as in :meth:`__call__`, within :func:`crafting`."""
         clean = plain(image)
         with torch.no_grad():
             logits = logits_of(network, clean)

@@ -87,7 +87,7 @@ class DAG(Attack):
     def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor:
         return adversarial_label(self.target, label, logits)
 
-    def _held(self, problem: Problem) -> Holding:
+    def hold_out_rule(self, problem: Problem) -> Holding:
         return still_label  # it is content with any other class, not only the adversarial one
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
@@ -96,8 +96,8 @@ class DAG(Attack):
             problem,
             loss=logit_gap,
             rule=Steepest(DIRECTIONS[self.norm], into_bounds, self.step),
-            held=self._held(problem),
-            criterion=self._met(),
+            held=self.hold_out_rule(problem),
+            criterion=self.success_criterion(),
             max_steps=self.max_steps,
         )
 

@@ -56,7 +56,7 @@ class UniformNoise(Attack):
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
         noisy = add_noise(problem, epsilon=self.epsilon, norm=self.norm, seed=self.seed)
-        return outcome_at(network, noisy, problem, self._held(problem), self._met())
+        return outcome_at(network, noisy, problem, self.hold_out_rule(problem), self.success_criterion())
 
 
 def add_noise(problem: Problem, *, epsilon: float, norm: str, seed: int) -> Tensor:

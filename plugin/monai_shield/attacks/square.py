@@ -77,7 +77,7 @@ class Square(Attack):
 
     @torch.no_grad()
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
-        criterion = self._met()
+        criterion = self.success_criterion()
         lower, upper = self._ends(problem)
         draws = [image_generator(self.seed, index) for index in problem.index.tolist()]
         count = torch.zeros_like(problem.index)

@@ -120,9 +120,14 @@ class Transfer(Attack):
 
             mean = MeanNetwork(guarded)
             result = self.attack(mean, image, label, mask, index=index)
-            problem = self.attack._pose(mean, image, label, mask, index)
+            problem = self.attack.pose(mean, image, label, mask, index)
             judged = outcome_at(
-                target, plain(result.image), problem, self.attack._held(problem), self.attack._met(), result.steps
+                target,
+                plain(result.image),
+                problem,
+                self.attack.hold_out_rule(problem),
+                self.attack.success_criterion(),
+                result.steps,
             )
         return replace(result, success=judged.success | (result.attacked == 0), remaining=judged.remaining)
 

@@ -231,7 +231,7 @@ class UniversalPerturbation(Attack):
         image = self._added(perturbation.to(problem.image), problem)
         anything = per_image(problem.attacked.flatten(1).any(1), image)
         image = torch.where(anything, image, problem.image)
-        return outcome_at(network, image, problem, self._held(problem), self._met())
+        return outcome_at(network, image, problem, self.hold_out_rule(problem), self.success_criterion())
 
     def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor | None:
         if self.target is None:
@@ -251,13 +251,13 @@ class UniversalPerturbation(Attack):
         """Go through the batches once: the perturbation, and the mean share of the attacked pixels that held out."""
         loss, shares = loss_called(self.loss), []
         for image, label, mask in batches:
-            problem = self._pose(network, image, label, mask, None)
+            problem = self.pose(network, image, label, mask, None)
             perturbation = torch.zeros_like(problem.image[0]) if perturbation is None else perturbation.to(image.device)
             _check_size(perturbation, problem)
 
             adversarial = self._added(perturbation, problem).requires_grad_()
             logits = logits_of(network, adversarial)
-            holding = self._held(problem)(logits.detach().argmax(1), problem)
+            holding = self.hold_out_rule(problem)(logits.detach().argmax(1), problem)
             value = loss(logits, problem, holding, progress)
             (gradient,) = torch.autograd.grad(value.sum(), adversarial)
             if not bool(gradient.isfinite().all()):

@@ -119,7 +119,7 @@ class VAFA(Attack):
             loss=loss_called(self.loss),
             rule=rule,
             held=still_label,
-            criterion=self._met(),
+            criterion=self.success_criterion(),
             max_steps=self.max_steps,
             start=rule.quantized(rule.first_table(problem), problem),
             stop_early=self.stop_early,

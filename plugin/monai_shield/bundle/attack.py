@@ -32,8 +32,7 @@ from monai.transforms import LoadImage, SpatialResample
 from torch import nn
 from tqdm import tqdm
 
-from monai_shield.attacks import ATTACKS, PGD, Attack, MultiLabel
-from monai_shield.attacks.loop import not_yet_target, still_label
+from monai_shield.attacks import ATTACKS, Attack, MultiLabel
 from monai_shield.attacks.problem import Problem
 from monai_shield.bundle.files import file_stem, image_files, root_cause
 from monai_shield.bundle.target import BundleAttackError, BundleTarget
@@ -241,7 +240,7 @@ class BundleAttack:
                 mask = None if masks is None else masks[rows].contiguous().to(target.device)
                 index = rows.tolist()
                 result = attack(target.network, x, y, mask, index=index)
-                problems.append(attack._pose(target.network, x, y, mask, index))
+                problems.append(attack.pose(target.network, x, y, mask, index))
                 results.append(result)
                 target.cases(perturbation)[rows] = (result.image - x).cpu()
 
@@ -389,14 +388,13 @@ def _reached(
     attack: Attack, problems: Sequence[Problem], results: Sequence[Any], predictions: Sequence[torch.Tensor]
 ) -> Record:
     """What the attack reached in the loop and, by the predictions (b,1,spatial), after reading back."""
-    targeted = isinstance(attack, PGD) and attack.target is not None
     hit = attacked = 0
     left = 0.0
     met = []
     for problem, result, prediction in zip(problems, results, predictions):
         found = prediction.squeeze(1).to(problem.label.device)
-        holding = (not_yet_target if targeted else still_label)(found, problem)
-        met += (attack._met()(found, holding, problem) | (result.attacked == 0)).tolist()
+        holding = attack.hold_out_rule(problem)(found, problem)
+        met += (attack.success_criterion()(found, holding, problem) | (result.attacked == 0)).tolist()
         hit += int((problem.attacked & ~holding).sum())
         attacked += int(result.attacked.sum())
         left += float((result.remaining * result.attacked).sum())
