@@ -2,19 +2,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The libraries the attacks are compared with have an environment of their own, as their pins clash with ours.
+PEERS := .venv-peers
 # glibc gives large blocks back to the system after every batch and asks for them again: twice as slow.
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help demo test lint types unit bench docs clean
+.PHONY: help demo test lint types unit peers bench bench-peers docs clean
 
 help: ## show this help
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+$(VENV)/installed $(PEERS)/installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(PEERS)/peers: $(PEERS)/installed tests/peers/requirements.txt
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement tests/peers/requirements.txt
 	touch $@
 
 demo: $(VENV)/installed ## attack a brain, see it noticed, reformed and segmented: demo/report.html
@@ -32,13 +38,19 @@ types: $(VENV)/installed ## mypy
 unit: $(VENV)/installed ## pytest with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
 
+peers: $(PEERS)/peers ## the attacks against those of other libraries, in .venv-peers
+	SHIELD_PEERS=1 $(PEERS)/bin/python -m pytest tests/peers
+
 bench: $(VENV)/installed ## the tables of benchmarks/
 	$(BIN)/python benchmarks/converter.py
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/training.py
 
+bench-peers: $(PEERS)/peers ## speed and memory of the attacks beside those of other libraries
+	$(PEERS)/bin/python benchmarks/attacks.py
+
 docs: $(VENV)/installed ## fill the generated parts of the pages
 	$(BIN)/python docs/build.py
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) demo runs build
+	rm -rf $(VENV) $(PEERS) demo runs build
