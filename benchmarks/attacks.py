@@ -45,10 +45,10 @@ from monai.transforms import CenterSpatialCrop, ResizeWithPadOrCrop
 from peers import adv_lib_segmentation
 from torch import Tensor, nn
 
-from monai_shield.attacks import DAG, PGD, RunnerUp
-from monai_shield.attacks.base import Problem
+from monai_shield.attacks import DAG, PGD, FrozenNetwork, RunnerUp
 from monai_shield.attacks.dag import logit_gap
 from monai_shield.attacks.loop import DIRECTIONS, Steepest, ascend, into_bounds, still_label
+from monai_shield.attacks.problem import Outcome, Problem
 from monai_shield.bundle import load_weights
 from monai_shield.data import body_share, embedded_cohort, slices_of, volume_datalist
 
@@ -89,7 +89,7 @@ class Case:
 class CurrentRunnerUp(DAG):
     """Our DAG as adv-lib has it: toward the class that is second at the current iterate, not on the clean image."""
 
-    def _run(self, network: nn.Module, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    def _run(self, network: nn.Module, problem: Problem) -> Outcome:
         def gap(logits: Tensor, part: Problem, held: Tensor, progress: float) -> Tensor:
             second = RunnerUp()(part.label, logits.detach())
             return logit_gap(logits, replace(part, target=second), held, progress)
@@ -102,13 +102,13 @@ class CurrentRunnerUp(DAG):
             rule=rule,
             held=still_label,
             max_steps=self.max_steps,
-            stop_share=self.stop_share,
+            criterion=self.success_criterion(),
         )
 
 
 def our_dag(case: Case, steps: int) -> Tensor:
-    attack = CurrentRunnerUp("runner_up", case.step, "l2", steps, bounds=(0, 1), stop_share=STOP_SHARE)
-    return attack(case.network, case.image, case.label).image
+    attack = CurrentRunnerUp("runner_up", case.step, "l2", steps, bounds=(0, 1), stop_share=STOP_SHARE, micro_batch=2)
+    return attack(FrozenNetwork(case.network), case.image, case.label).image
 
 
 def adv_lib_dag(case: Case, steps: int) -> Tensor:
@@ -145,8 +145,8 @@ def dag_one_by_one(case: Case, steps: int) -> Tensor:
 
 
 def our_pgd(case: Case, steps: int) -> Tensor:
-    attack = PGD(EPSILON, PGD_STEP, steps, random_start=False, keep="last", bounds=(0, 1))
-    return attack(case.network, case.image, case.label).image
+    attack = PGD(EPSILON, PGD_STEP, steps, random_start=False, keep="last", bounds=(0, 1), micro_batch=2)
+    return attack(FrozenNetwork(case.network), case.image, case.label).image
 
 
 def torchattacks_pgd(case: Case, steps: int) -> Tensor:
