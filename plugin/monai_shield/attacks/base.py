@@ -188,6 +188,11 @@ class Attack:
         """Which of the attacked pixels hold out."""
         return still_label if problem.target is None else not_yet_target
 
+    @property
+    def targeted(self) -> bool:
+        """Whether the attack wants an adversarial label."""
+        return getattr(self, "target", None) is not None
+
     def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor | None:
         """The label (B,spatial) the attack wants instead of ``label`` (B,spatial); None when any other one will do."""
         return None
@@ -203,7 +208,8 @@ class Attack:
         """What the attack is asked on a batch, checked; arguments as in :meth:`__call__`, within :func:`crafting`."""
         clean = plain(image)
         with torch.no_grad():
-            logits = logits_of(network, clean)
+            # with a label and no target only the number of classes is asked for, and one image tells that
+            logits = logits_of(network, clean if label is None or self.targeted else clean[:1])
         classes = logits.shape[1]
 
         truth = logits.argmax(1) if label is None else _whole_numbers(_without_channel(label, clean, "label"))
