@@ -33,7 +33,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import fire
@@ -45,7 +45,8 @@ from monai.transforms import CenterSpatialCrop, ResizeWithPadOrCrop
 from peers import adv_lib_segmentation
 from torch import Tensor, nn
 
-from monai_shield.attacks import DAG, PGD, FrozenNetwork
+from monai_shield.attacks import DAG, PGD, FrozenNetwork, RunnerUp
+from monai_shield.attacks.dag import logit_gap
 from monai_shield.attacks.loop import DIRECTIONS, Steepest, ascend, into_bounds, still_label
 from monai_shield.attacks.problem import Outcome, Problem
 from monai_shield.bundle import load_weights
@@ -98,10 +99,13 @@ class CurrentRunnerUp(DAG):
     """Our DAG as adv-lib has it: toward the class that is second at the current iterate, not on the clean image."""
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
+        def gap(logits: Tensor, part: Problem, held: Tensor, progress: float) -> Tensor:
+            return logit_gap(logits, replace(part, target=RunnerUp()(part.label, logits.detach())), held, progress)
+
         return ascend(
             network,
             problem,
-            loss=lambda logits, part, held, progress: -(lead(logits, part.label) * held).flatten(1).sum(1),
+            loss=gap,
             rule=Steepest(DIRECTIONS[self.norm], into_bounds, self.step),
             held=still_label,
             max_steps=self.max_steps,

@@ -110,6 +110,7 @@ def main() -> bool:
         "targets": by_name(TARGETS),
         "attack study": attack_study_table(study),
         "attack study provenance": provenance(study),
+        "attack benchmark": (ROOT / "benchmarks" / "results" / "attacks.md").read_text(),
     }
     changed = [
         fill_markers(ROOT / "README.md", parts),

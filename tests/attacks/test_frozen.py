@@ -105,8 +105,21 @@ def test_a_normalization_that_does_not_follow_its_convolution_stays():
         torch.testing.assert_close(FrozenNetwork(network)(image), network(image))
 
 
-def test_weights_lie_channels_last_unless_told_otherwise():
-    network = nn.Conv2d(4, 3, 3)
-    assert FrozenNetwork(network).network.weight.is_contiguous(memory_format=torch.channels_last)
-    assert FrozenNetwork(network, channels_last=False).network.weight.is_contiguous()
-    assert FrozenNetwork(nn.Conv3d(4, 3, 3)).network.weight.is_contiguous(memory_format=torch.channels_last_3d)
+@pytest.mark.parametrize(
+    ("network", "last"),
+    [
+        (nn.Conv2d(4, 3, 3), True),
+        (nn.Sequential(nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3)), True),
+        (nn.Sequential(nn.Conv2d(4, 3, 3), nn.InstanceNorm2d(3)), False),
+        (nn.Sequential(nn.Conv2d(4, 3, 3), nn.GroupNorm(1, 3)), False),
+        (nn.Conv3d(4, 3, 3), False),
+    ],
+)
+def test_weights_lie_channels_last_where_that_suits(network, last):
+    def lies_last(frozen):
+        weight = next(frozen.parameters())
+        return weight.is_contiguous(memory_format=torch.channels_last if weight.ndim == 4 else torch.channels_last_3d)
+
+    assert lies_last(FrozenNetwork(network)) == last
+    assert lies_last(FrozenNetwork(network, channels_last=True))
+    assert not lies_last(FrozenNetwork(network, channels_last=False))

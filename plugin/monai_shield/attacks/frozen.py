@@ -25,19 +25,20 @@ class FrozenNetwork(nn.Module):
     """A copy of a network for evaluation only, that computes the same faster, forward and backward.
 
     Its parameters take no gradient, a batch normalization that follows a convolution is folded into its weights
-    (W ← γ W / σ, b ← γ (b − μ) / σ + β), and the weights lie channels last. The logits differ from the network's by
-    rounding. The copy is made once: it does not follow a network that is trained on.
+    (W ← γ W / σ, b ← γ (b − μ) / σ + β), and the weights of a 2D network lie channels last. The logits differ from the
+    network's by rounding. The copy is made once: it does not follow a network that is trained on.
 
     Args:
         network: network (B,C,spatial) to logits (B,K,spatial).
-        channels_last: whether the weights lie channels last, which suits convolutions but not every normalization.
+        channels_last: whether the weights lie channels last, which suits convolutions but no normalization over
+            channels of one image; by default in 2D, where no such normalization is left.
     """
 
-    def __init__(self, network: nn.Module, channels_last: bool = True) -> None:
+    def __init__(self, network: nn.Module, channels_last: bool | None = None) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         _fold(self.network)
-        if channels_last:
+        if _suits_channels_last(self.network) if channels_last is None else channels_last:
             _weights_last(self.network)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -72,6 +73,11 @@ def _is_row(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
+def _suits_channels_last(network: nn.Module) -> bool:
+    """Whether all is 2D and nothing normalizes an image by itself, which would turn the layout around and back."""
+    return not any(isinstance(module, _AGAINST_CHANNELS_LAST) for module in network.modules())
+
+
 def _weights_last(network: nn.Module) -> None:
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for parameter in network.parameters():
@@ -81,3 +87,4 @@ def _weights_last(network: nn.Module) -> None:
 
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+_AGAINST_CHANNELS_LAST = (nn.Conv3d, nn.ConvTranspose3d, nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm)

@@ -101,7 +101,7 @@ class RunnerUp:
 
     def __call__(self, label: Tensor, logits: Tensor) -> Tensor:
         """Adversarial label (B,spatial) of ``label`` (B,spatial)."""
-        return logits.scatter(1, label.unsqueeze(1), -math.inf).argmax(1)
+        return logits.scatter(1, label.unsqueeze(1), -math.inf).max(1).indices  # argmax takes twice as long
 
 
 TARGETS: dict[str, Callable[[], TargetRule]] = {

@@ -12,7 +12,8 @@
 
 from monai_shield.utils import atomic_path, load_weights, save_weights, sha256, verify_sum, write_sum
 
-from .attack import BundleAttack, attack_files, make_attack
+from .attack import BundleAttack
+from .attack_arguments import attack_files, make_attack
 from .calibrate import ShieldCalibrator
 from .detector import load_detector
 from .files import FileRunner, image_files

@@ -18,10 +18,9 @@ import json
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,9 @@ from monai.transforms import LoadImage, SpatialResample
 from torch import nn
 from tqdm import tqdm
 
-from monai_shield.attacks import ATTACKS, Attack, MultiLabel
+from monai_shield.attacks import Attack, MultiLabel
 from monai_shield.attacks.problem import Problem
-from monai_shield.bundle.files import file_stem, image_files, root_cause
+from monai_shield.bundle.files import file_stem, root_cause
 from monai_shield.bundle.target import BundleAttackError, BundleTarget
 from monai_shield.data import evenly_spaced
 from monai_shield.metrics import dice_of_counts, overlap_counts
@@ -42,7 +41,7 @@ from monai_shield.report import AttackedSlice, attack_figure, write_label
 from monai_shield.transforms import PreprocessedFile, border_background, export_attack, intensity_window, read_values
 from monai_shield.utils import atomic_path, sha256
 
-__all__ = ["BundleAttack", "attack_files", "make_attack"]
+__all__ = ["BundleAttack"]
 
 logger = logging.getLogger(__name__)
 Record = dict[str, Any]
@@ -50,67 +49,6 @@ Record = dict[str, Any]
 MIN_BODY = 0.02  # slices with less are not attacked
 ROWS = 4  # files in the figure
 RECORD_VERSION = 1  # of what is written; another one is made anew
-NOT_FROM_THE_COMMAND_LINE = ("criterion", "window")
-
-
-def make_attack(name: str, settings: Mapping[str, Any]) -> Attack:
-    """
-    An attack by its name in :data:`monai_shield.attacks.ATTACKS`.
-
-    Raises:
-        BundleAttackError: where there is no such attack or setting, one is missing, or its value is wrong.
-    """
-    if name not in ATTACKS:
-        raise BundleAttackError(f"no attack '{name}'; there are {', '.join(sorted(ATTACKS))}.")
-    known = [field for field in fields(ATTACKS[name]) if field.init and field.name not in NOT_FROM_THE_COMMAND_LINE]
-    unknown = sorted(set(settings) - {field.name for field in known})
-    if unknown:
-        names = ", ".join(sorted(field.name for field in known))
-        raise BundleAttackError(f"{name} has no setting '{unknown[0]}'; it has {names}.")
-    needed = [field.name for field in known if field.default is MISSING and field.default_factory is MISSING]
-    missing = [each for each in needed if each not in settings]
-    if missing:
-        raise BundleAttackError(f"{name} needs a value for {', '.join(missing)}: --{missing[0]} …")
-    try:
-        return ATTACKS[name](**settings)
-    except (TypeError, ValueError) as error:
-        raise BundleAttackError(f"{name}: {root_cause(error)}") from error
-
-
-def attack_files(source: str | Path, labels: str | Path | None = None) -> dict[Path, Path | None]:
-    """
-    The files to attack and the label of each.
-
-    Args:
-        source: a NIfTI file, or a folder of them (:func:`~monai_shield.bundle.image_files`).
-        labels: label of the one file, or a folder with a label of the same name for each; None for no labels.
-
-    Raises:
-        BundleAttackError: where a file or a label is missing, or two files have the same name.
-    """
-    try:
-        files = [Path(entry["image"]) for entry in image_files(source)]
-    except FileNotFoundError as error:
-        raise BundleAttackError(str(error)) from error
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise BundleAttackError(f"no file '{missing[0]}'.")
-    twice = [name for name, times in Counter(map(file_stem, files)).items() if times > 1]
-    if twice:
-        raise BundleAttackError(f"several files are named {', '.join(twice)}: one result would overwrite the other.")
-    if labels is None:
-        return dict.fromkeys(files)
-    root = Path(labels)
-    if not root.is_dir():
-        if len(files) > 1:
-            raise BundleAttackError(f"one label '{root}' for {len(files)} files: give a folder of labels.")
-        found = {files[0]: root}
-    else:
-        found = {file: root / file.name for file in files}
-    for label in found.values():
-        if not label.is_file():
-            raise BundleAttackError(f"no label '{label}'.")
-    return dict(found)
 
 
 class BundleAttack:
