@@ -13,11 +13,11 @@ DAG and PGD beside those of other libraries: time, peak memory, and whether the 
 
     make bench-peers        or, with the peers installed:  python benchmarks/attacks.py --quick
 
-DAG runs to the same success, both toward the class that is second at the current iterate; PGD takes equal steps from the
-clean image. All start from the same images and the same label, the network's own clean prediction. They are timed in
-turn in every round, and a ratio is the median of the ratios within a round, so that a machine whose speed drifts does
-not decide. Two threads mean little while something else holds the processors; there, ``--clock cpu --threads 1`` counts
-only the time spent computing. Memory is measured in a process for each.
+DAG runs to the same success, each toward the class that is second at the current iterate; PGD takes equal steps from
+the clean image. All start from the same images and the same label, the network's own clean prediction. They are timed
+in turn in every round, and a ratio is the median of the ratios within a round, so that a machine whose speed drifts
+does not decide. Two threads mean little while something else holds the processors; there, ``--clock cpu --threads 1``
+counts only the time spent computing. Memory is measured in a process for each.
 
 DAG's results are alike, not equal: in float32 rounding alone parts the same steps after about ten of them (in float64
 our DAG and the loop over single images stay together), and adv-lib's clamps otherwise, see tests/peers.
