@@ -37,7 +37,7 @@ BUNDLE = ROOT / "bundles" / "brain_mri_shield" / "docs"
 
 
 def api_list() -> str:
-    """Every public name of every room with the first sentence of its docstring."""
+    """Every public name of every room with the first paragraph of its docstring."""
     lines = []
     for room in monai_shield.ROOMS:
         module = importlib.import_module(f"monai_shield.{room}")
@@ -46,18 +46,16 @@ def api_list() -> str:
             ours = getattr(value, "__module__", "").startswith(f"monai_shield.{room}")
             alias = name.endswith(("D", "Dict")) and hasattr(module, name.removesuffix("Dict").removesuffix("D") + "d")
             if ours and not name.startswith("_") and not alias and inspect.getdoc(value):
-                first = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
-                rows.append([f"`{name}`", first.replace("|", "\\|")])
+                rows.append([f"`{name}`", first_paragraph(value)])
         if rows:
             intro = (module.__doc__ or "").strip().splitlines()[0]
             lines += [f"## monai_shield.{room}", "", intro, "", markdown_table(["name", "what"], rows), ""]
     return "\n".join(lines)
 
 
-def first_sentence(value: object) -> str:
-    """What its docstring says first."""
-    first = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
-    return first.split(". ")[0].removesuffix(".") + "." if first else ""
+def first_paragraph(value: object) -> str:
+    """The first paragraph of its docstring, in one line."""
+    return " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split()).replace("|", "\\|")
 
 
 def attack_list() -> str:
@@ -73,8 +71,8 @@ def attack_list() -> str:
 
 
 def by_name(things: Mapping[str, object]) -> str:
-    """What a setting can be, with the first sentence of each docstring."""
-    return markdown_table(["name", "what"], [[f"`{name}`", first_sentence(value)] for name, value in things.items()])
+    """What a setting can be, with the first paragraph of each docstring."""
+    return markdown_table(["name", "what"], [[f"`{name}`", first_paragraph(value)] for name, value in things.items()])
 
 
 def curve(name: str) -> str:
