@@ -51,6 +51,8 @@ class ALMAProx(Attack):
     - Perturbations are in units of the window, so the settings do not depend on the unit of intensity.
     - The proximal operator of the L∞ norm is solved exactly, by sorting, not by a ternary search.
     - The ratio of logit differences needs three classes; with two the margin is divided by its mean on the clean image.
+    - The multipliers start at 10 over the number of attacked pixels, 1 at most, as at a solution it is their sum that
+      weighs as much as the norm. The authors' code starts with 1, but takes μ c for μ in P′ at c ≥ 0.
     - The penalty parameters stop growing at 1e6, before float32 overflows.
 
     Other settings are those of :class:`~monai_shield.attacks.base.Attack`.
@@ -199,7 +201,7 @@ class Lagrangian:
         number = problem.attacked.flatten(1).sum(1)
         mean = (margin.abs() * problem.attacked).flatten(1).sum(1) / number
         self.memory = {
-            "multiplier": pixels + 1,
+            "multiplier": pixels + per_image((FIRST_MULTIPLIERS / number).clamp(max=1), pixels),
             "penalty": pixels + FIRST_PENALTY,
             "gave_way": torch.zeros_like(problem.attacked),
             "scale": images,
@@ -277,6 +279,7 @@ def _all_but_largest(violation: Tensor, attacked: Tensor, share: float) -> Tenso
     return attacked & (violation <= per_image(sizes.gather(1, number), violation))
 
 
+FIRST_MULTIPLIERS = 10.0  # of all the pixels of an image together
 FIRST_PENALTY, LARGEST_PENALTY, GROWTH = 0.01, 1e6, 2.0
 CHECK_EVERY, IMPROVEMENT = 10, 0.95
 SCALES, SCALE_RATE = (0.1, 1.0), 0.02
