@@ -54,6 +54,7 @@ class ALMAProx(Attack):
     - The multipliers start at 10 over the number of attacked pixels, 1 at most, as at a solution it is their sum that
       weighs as much as the norm. The authors' code starts with 1, but takes μ c for μ in P′ at c ≥ 0.
     - The penalty parameters stop growing at 1e6, before float32 overflows.
+    - A pixel is to come 1e-4 beyond the boundary, counted after the ratio.
 
     Other settings are those of :class:`~monai_shield.attacks.base.Attack`.
 
