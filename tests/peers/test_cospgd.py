@@ -19,8 +19,8 @@ import torch
 from torch.nn import functional
 
 from monai_shield.attacks import CosPGD, SegPGD
-from monai_shield.attacks.base import Problem
 from monai_shield.attacks.losses import cos_pgd, seg_pgd
+from monai_shield.attacks.problem import Problem
 
 CLASSES, STEPS = 5, 8
 every_shape = pytest.mark.parametrize("shape", [(3, 6, 5), (2, 4, 3, 5)], ids=["2d", "3d"])
@@ -41,7 +41,7 @@ def pose(shape, targeted):
     everywhere = torch.ones(shape, dtype=torch.bool)
     one = torch.ones(shape[0], 1, *[1] * (len(shape) - 1), dtype=torch.float64)
     label, target = (label, wanted) if targeted else (wanted, None)
-    problem = Problem(logits, label, target, everywhere, None, -one, one, one, torch.arange(shape[0]))
+    problem = Problem(logits, label, target, ~everywhere, everywhere, None, -one, one, one, torch.arange(shape[0]))
     reached = logits.argmax(1) == wanted
     assert bool(reached.any())
     assert not bool(reached.all())
