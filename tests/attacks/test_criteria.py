@@ -27,7 +27,6 @@ from monai_shield.attacks import (
     RemainingShare,
     StructureDice,
     TargetDice,
-    UniformNoise,
 )
 from monai_shield.attacks.problem import Problem
 
@@ -176,12 +175,32 @@ def test_an_attack_stops_when_its_criterion_is_met(attack):
     assert (network(results["weak"].image).argmax(1) == 2).any()
 
 
+class ComesBack(nn.Module):
+    """A small structure (one column) that is gone between 0.8 and 0.9 only, and a large one that is gone below 0.7.
+
+    The last channel never wins; it is there to lead an attack downhill.
+    """
+
+    def forward(self, image):
+        small = torch.arange(image.shape[-1]) == 0
+        column = torch.where(small, (image - 0.85).abs() - 0.05, -math.inf)
+        rest = torch.where(small, -math.inf, image - 0.7)
+        return torch.cat([torch.zeros_like(image), column, rest, -100 - image], 1)
+
+
 def test_of_its_iterates_an_image_keeps_one_that_meets_the_criterion():
-    # fewest pixels hold out where the large structure falls; the criterion asks for the small one
+    def downhill(logits, problem, held, progress):
+        return logits[:, 3].flatten(1).sum(1)
+
     image = torch.ones(1, 1, 4, 8)
-    for attack in (APGD(0.15, max_steps=20, bounds=(0, 1)), UniformNoise(0.01)):
-        met = replace(attack, criterion=StructureDice(0.2, 1))(Two(), image)
-        assert bool(met.success) == (type(attack) is APGD)
+    attack = PGD(0.5, 0.04, 12, random_start=False, keep="fewest", loss=downhill, bounds=(0, 1))
+    fewest = attack(ComesBack(), image)
+    assert fewest.remaining == 1 / 8  # where the large structure is gone and the small one is back
+    assert fewest.image.max() < 0.7
+    met = replace(attack, criterion=StructureDice(0.0, 1))(ComesBack(), image)
+    assert met.success
+    assert met.remaining == 7 / 8  # more pixels hold out, but the one structure is gone
+    assert 0.8 < met.image.min() < 0.9
 
 
 def test_success_is_not_that_of_the_share_alone():

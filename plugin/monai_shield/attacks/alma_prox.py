@@ -23,7 +23,7 @@ from monai_shield.attacks.base import Attack, AttackInfo
 from monai_shield.attacks.criteria import Criterion, RemainingShare
 from monai_shield.attacks.loop import ascend
 from monai_shield.attacks.problem import Outcome, Problem, per_image
-from monai_shield.attacks.targets import TARGETS, Target, adversarial_label
+from monai_shield.attacks.targets import Target
 
 __all__ = ["ALMAProx", "Lagrangian", "constraints", "shrink_linf"]
 
@@ -82,16 +82,11 @@ class ALMAProx(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.target, str) and self.target not in TARGETS:
-            raise ValueError(f"no target rule {self.target!r}; there are {', '.join(sorted(TARGETS))}.")
         if not self.step > 0 or self.max_steps < 1 or not 0 < self.last_step <= 1:
             raise ValueError(
                 f"step and max_steps must be positive and last_step in (0, 1], "
                 f"got {self.step}, {self.max_steps} and {self.last_step}."
             )
-
-    def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor | None:
-        return None if self.target is None else adversarial_label(self.target, label, logits)
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
         criterion = self.success_criterion()

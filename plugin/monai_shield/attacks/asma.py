@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from monai_shield.attacks.base import Attack, AttackInfo
 from monai_shield.attacks.loop import ascend
 from monai_shield.attacks.problem import Outcome, Problem, per_image
-from monai_shield.attacks.targets import TARGETS, Target, adversarial_label
+from monai_shield.attacks.targets import Target
 
 __all__ = ["ASMA", "Multiplied", "held_target_logit", "target_iou"]
 
@@ -71,15 +71,10 @@ class ASMA(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.target, str) and self.target not in TARGETS:
-            raise ValueError(f"no target rule {self.target!r}; there are {', '.join(sorted(TARGETS))}.")
         if not self.beta >= 0 or not self.tau > 0 or self.max_steps < 0:
             raise ValueError(
                 f"beta, tau and max_steps must be positive, got {self.beta}, {self.tau} and {self.max_steps}."
             )
-
-    def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor:
-        return adversarial_label(self.target, label, logits)
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
         return ascend(

@@ -26,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from monai_shield.attacks.criteria import Criterion, RemainingShare
 from monai_shield.attacks.loop import Holding, not_yet_target, still_label
 from monai_shield.attacks.problem import Outcome, Problem, logits_of, per_image
+from monai_shield.attacks.targets import adversarial_label, check_target
 from monai_shield.transforms.intensity import intensity_window
 
 __all__ = [
@@ -127,6 +128,7 @@ class Attack:
             raise ValueError(f"window must be a positive number or 'image', got {self.window}.")
         if not 0 <= self.stop_share < 1:
             raise ValueError(f"stop_share must be in [0, 1), got {self.stop_share}.")
+        check_target(getattr(self, "target", None))
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ValueError(f"micro_batch must be positive, got {self.micro_batch}.")
 
@@ -190,12 +192,12 @@ class Attack:
 
     @property
     def targeted(self) -> bool:
-        """Whether the attack wants an adversarial label."""
+        """Whether the attack wants an adversarial label: it has a setting ``target``, and that is not None."""
         return getattr(self, "target", None) is not None
 
-    def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor | None:
-        """The label (B,spatial) the attack wants instead of ``label`` (B,spatial); None when any other one will do."""
-        return None
+    def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor:
+        """The label (B,spatial) that a targeted attack wants instead of ``label`` (B,spatial)."""
+        return adversarial_label(getattr(self, "target"), label, logits)  # noqa: B009 - only some attacks have it
 
     def pose(
         self,
@@ -217,7 +219,7 @@ class Attack:
         truth = truth.masked_fill(void, 0)
         _check_classes(truth, classes, "label")
 
-        adversarial = self._adversarial_label(truth, logits)
+        adversarial = self._adversarial_label(truth, logits) if self.targeted else None
         attacked = ~void
         if adversarial is not None:
             adversarial = _whole_numbers(_without_channel(adversarial, clean, "adversarial label"))

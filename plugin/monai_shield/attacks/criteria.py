@@ -120,37 +120,38 @@ class TargetDice(Criterion):
 
 
 @dataclass(frozen=True)
-class AllOf(Criterion):
+class _Combination(Criterion):
+    criteria: Sequence[Criterion]
+
+    def __post_init__(self) -> None:
+        if len(self.criteria) == 0:
+            raise ValueError("criteria must name one at least.")
+
+    def _each(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
+        """Which of the criteria are met, (criteria, B)."""
+        return torch.stack([criterion(prediction, holding, problem) for criterion in self.criteria])
+
+
+class AllOf(_Combination):
     """Every one of the criteria is met.
 
     Args:
         criteria: at least one.
     """
 
-    criteria: Sequence[Criterion]
-
-    def __post_init__(self) -> None:
-        _check_criteria(self.criteria)
-
     def __call__(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
-        return torch.stack([criterion(prediction, holding, problem) for criterion in self.criteria]).all(0)
+        return self._each(prediction, holding, problem).all(0)
 
 
-@dataclass(frozen=True)
-class AnyOf(Criterion):
+class AnyOf(_Combination):
     """One of the criteria is met.
 
     Args:
         criteria: at least one.
     """
 
-    criteria: Sequence[Criterion]
-
-    def __post_init__(self) -> None:
-        _check_criteria(self.criteria)
-
     def __call__(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
-        return torch.stack([criterion(prediction, holding, problem) for criterion in self.criteria]).any(0)
+        return self._each(prediction, holding, problem).any(0)
 
 
 def _dice(prediction: Tensor, label: Tensor, void: Tensor, structure: int | None) -> Tensor:
@@ -173,8 +174,3 @@ def _dice(prediction: Tensor, label: Tensor, void: Tensor, structure: int | None
 def _check_structure(structure: int | None) -> None:
     if structure is not None and structure < 1:
         raise ValueError(f"structure must be a foreground class, got {structure}.")
-
-
-def _check_criteria(criteria: Sequence[Criterion]) -> None:
-    if len(criteria) == 0:
-        raise ValueError("criteria must name one at least.")

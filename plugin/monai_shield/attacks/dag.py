@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from monai_shield.attacks.base import Attack, AttackInfo
 from monai_shield.attacks.loop import DIRECTIONS, NORMS, Holding, Steepest, ascend, into_bounds, still_label
 from monai_shield.attacks.problem import Outcome, Problem
-from monai_shield.attacks.targets import TARGETS, Target, adversarial_label
+from monai_shield.attacks.targets import Target
 
 __all__ = ["DAG", "logit_gap"]
 
@@ -67,8 +67,6 @@ class DAG(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.target, str) and self.target not in TARGETS:
-            raise ValueError(f"no target rule {self.target!r}; there are {', '.join(sorted(TARGETS))}.")
         if self.norm not in NORMS:
             raise ValueError(f"norm must be one of {NORMS}, got {self.norm!r}.")
         if not self.step > 0 or self.max_steps < 0:
@@ -83,9 +81,6 @@ class DAG(Attack):
     def park(cls, target: Target = "background", **settings: Any) -> DAG:
         """As Park et al. used it: steps of 0.5 under L2 on images in [0, 1], 20 at most (arXiv 2009.11090)."""
         return cls(**{"target": target, "step": 0.5, "norm": "l2", "max_steps": 20, **settings})
-
-    def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor:
-        return adversarial_label(self.target, label, logits)
 
     def hold_out_rule(self, problem: Problem) -> Holding:
         return still_label  # it is content with any other class, not only the adversarial one

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from monai_shield.attacks.base import Attack, AttackInfo
 from monai_shield.attacks.loop import (
@@ -34,7 +34,7 @@ from monai_shield.attacks.loop import (
 from monai_shield.attacks.losses import loss_called, tracked_for
 from monai_shield.attacks.noise import add_noise
 from monai_shield.attacks.problem import Outcome, Problem
-from monai_shield.attacks.targets import TARGETS, Target, adversarial_label
+from monai_shield.attacks.targets import Target
 
 __all__ = ["PGD"]
 
@@ -97,16 +97,11 @@ class PGD(Attack):
         if self.keep not in KEEP:
             raise ValueError(f"keep must be one of {KEEP}, got {self.keep!r}.")
         loss_called(self.loss)
-        if isinstance(self.target, str) and self.target not in TARGETS:
-            raise ValueError(f"no target rule {self.target!r}; there are {', '.join(sorted(TARGETS))}.")
         if not self.epsilon >= 0 or self.max_steps < 1 or (self.step_size is not None and not self.step_size > 0):
             raise ValueError(
                 f"epsilon, max_steps and step_size must be positive, "
                 f"got {self.epsilon}, {self.max_steps} and {self.step_size}."
             )
-
-    def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor | None:
-        return None if self.target is None else adversarial_label(self.target, label, logits)
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
         return self._climb(network, problem, self.loss)

@@ -25,7 +25,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["TARGETS", "Background", "Dilate", "Exchange", "RunnerUp", "Target", "TargetRule", "adversarial_label"]
+__all__ = [
+    "TARGETS",
+    "Background",
+    "Dilate",
+    "Exchange",
+    "RunnerUp",
+    "Target",
+    "TargetRule",
+    "adversarial_label",
+    "check_target",
+]
 
 TargetRule = Callable[[Tensor, Tensor], Tensor]
 Target = str | Tensor | TargetRule
@@ -128,11 +138,19 @@ def adversarial_label(target: Target, label: Tensor, logits: Tensor) -> Tensor:
     """
     if isinstance(target, Tensor):
         return target
-    if isinstance(target, str):
-        if target not in TARGETS:
-            raise ValueError(f"no target rule {target!r}; there are {', '.join(sorted(TARGETS))}.")
-        target = TARGETS[target]()
-    return target(label, logits)
+    check_target(target)
+    rule = TARGETS[target]() if isinstance(target, str) else target
+    return rule(label, logits)
+
+
+def check_target(target: Target | None) -> None:
+    """Check that a target given by its name is there.
+
+    Raises:
+        ValueError: when no rule has that name.
+    """
+    if isinstance(target, str) and target not in TARGETS:
+        raise ValueError(f"no target rule {target!r}; there are {', '.join(sorted(TARGETS))}.")
 
 
 def _most_frequent(label: Tensor, number: int) -> list[int]:

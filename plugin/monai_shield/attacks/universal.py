@@ -37,7 +37,7 @@ from monai_shield.attacks.problem import (
     seed_torch,
     share_held,
 )
-from monai_shield.attacks.targets import TARGETS, Target, adversarial_label
+from monai_shield.attacks.targets import Target
 from monai_shield.utils import atomic_path, first_line
 
 __all__ = ["UniversalPerturbation"]
@@ -117,8 +117,6 @@ class UniversalPerturbation(Attack):
         if self.norm not in NORMS:
             raise ValueError(f"norm must be one of {NORMS}, got {self.norm!r}.")
         loss_called(self.loss)
-        if isinstance(self.target, str) and self.target not in TARGETS:
-            raise ValueError(f"no target rule {self.target!r}; there are {', '.join(sorted(TARGETS))}.")
         if not self.epsilon > 0 or self.epochs < 1 or (self.step_size is not None and not self.step_size > 0):
             raise ValueError(
                 f"epsilon, epochs and step_size must be positive, got {self.epsilon}, {self.epochs}, {self.step_size}."
@@ -233,10 +231,8 @@ class UniversalPerturbation(Attack):
         image = torch.where(anything, image, problem.image)
         return outcome_at(network, image, problem, self.hold_out_rule(problem), self.success_criterion())
 
-    def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor | None:
-        if self.target is None:
-            return None
-        adversarial = adversarial_label(self.target, label, logits)
+    def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor:
+        adversarial = super()._adversarial_label(label, logits)
         return adversarial.expand(len(label), *adversarial.shape[1:]) if len(adversarial) == 1 else adversarial
 
     def _learn(

@@ -47,8 +47,8 @@ class AttackStudy:
     label, over the stacked slices. Each attack on a volume is a cell, written when it is done: a run that was killed
     goes on, and a cell is made again only when something it depends on has changed.
 
-    An image is attacked with no label, that is, away from the network's own prediction; with what success is counted
-    here in the same way for every attack, whatever its own criterion.
+    An image is attacked away from the network's own clean prediction, and what success is is counted here in the same
+    way for every attack, whatever its own criterion.
 
     Args:
         datalist: one dictionary a volume: "image", "label", "id", "person".
@@ -165,14 +165,17 @@ class AttackStudy:
 
     def _attacked(self, volume: AttackedVolume, name: str) -> dict[str, Cell]:
         image = volume.slices[volume.chosen].contiguous()
-        mask = image > 0
+        mask, clean = image > 0, self._predict(image)
         before = time.perf_counter()
         result = self.attacks[name](
-            self.network, image.to(self.device), mask=mask.to(self.device), index=volume.chosen.tolist()
+            self.network,
+            image.to(self.device),
+            clean.to(self.device),
+            mask.to(self.device),
+            index=volume.chosen.tolist(),
         )
         seconds = time.perf_counter() - before
         facts = {key: getattr(result, key).cpu() for key in ("steps", "norm_linf", "norm_l2")} | {"seconds": seconds}
-        clean = self._predict(image)
         structures = (clean > 0) & mask
         images = {name: result.image.cpu()}
         if name in self.exported:
