@@ -119,7 +119,8 @@ def test_rounding():
             smooth_round(torch.arange(-3.0, 4).double() + 0.5, softness) % 1, torch.full((7,), 0.5).double()
         )
     away = (values % 1 - 0.5).abs() > 0.02
-    torch.testing.assert_close(smooth_round(values, 0.0)[away], values.round()[away], rtol=0, atol=0.4)
+    far = (values % 1 - 0.5).abs() > 0.3
+    torch.testing.assert_close(smooth_round(values, 0.0)[far], values.round()[far], rtol=0, atol=1e-3)
     sharper = [(smooth_round(values, softness) - values.round())[away].abs().mean() for softness in (0.5, 0.1, 1e-3, 0)]
     assert sharper == sorted(sharper, reverse=True)
 
