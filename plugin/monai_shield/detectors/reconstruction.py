@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -22,10 +22,11 @@ from monai_shield.transforms import StandardizeFrequency
 from .base import Detector
 from .views import Views
 
-__all__ = ["Domain", "ReconstructionBatch", "ReconstructionDetector"]
+__all__ = ["Domain", "Part", "ReconstructionBatch", "ReconstructionDetector", "Scaling"]
 
 Domain = Literal["space", "frequency", "shifted_frequency"]
-Part = Literal["magnitude", "log_magnitude"]
+Part = Literal["magnitude", "log_magnitude", "real_imaginary"]
+Scaling = Literal["per_frequency", "global", "none"]
 
 
 class ReconstructionDetector(Detector):
@@ -35,20 +36,22 @@ class ReconstructionDetector(Detector):
 
     .. math:: \mathrm{RE}(x) = \lVert v(x) - D(v(x)) \rVert_p
 
-    where v is the image itself, the magnitude of its spectrum, or that with the zero frequency in the center. In the
-    frequency domain each frequency is standardized by its mean and deviation over clean training images: without
-    that, a squared error sees little but the mean intensity.
+    where v is the image itself, its spectrum, or that with the zero frequency in the center. In the frequency domain
+    each frequency is standardized by its mean and deviation over clean training images: without that, a squared error
+    sees little but the mean intensity. The other ways to scale are there to show it.
 
     Args:
         network: D, from and to (B, C, H, W[, D]).
         domain: "space", "frequency" or "shifted_frequency".
         spatial_size: size of the images, which fixes the frequency grid; needed in the frequency domain.
         channels: number of image channels.
-        part: "magnitude" or "log_magnitude" of the spectrum.
+        part: "magnitude", "log_magnitude" or "real_imaginary" (twice the channels) of the spectrum.
         p: the norm, at least 1; ``float("inf")`` for the largest deviation.
+        scaling: "per_frequency", by the mean and deviation of each; "global", by one mean and deviation over all; or
+            "none".
 
     Raises:
-        ValueError: for an unknown domain or part, p below 1, or no spatial size in the frequency domain.
+        ValueError: for an unknown domain, part or scaling, p below 1, or no spatial size in the frequency domain.
     """
 
     info = {"title": "reconstruction error", "source": "arXiv 2009.11090"}  # noqa: RUF012
@@ -63,23 +66,25 @@ class ReconstructionDetector(Detector):
         channels: int = 1,
         part: Part = "magnitude",
         p: float = 2.0,
+        scaling: Scaling = "per_frequency",
     ) -> None:
         super().__init__()
-        if domain not in ("space", "frequency", "shifted_frequency"):
-            raise ValueError(f"unknown domain '{domain}': choose 'space', 'frequency' or 'shifted_frequency'.")
-        if part not in ("magnitude", "log_magnitude"):
-            raise ValueError(f"unknown part '{part}': choose 'magnitude' or 'log_magnitude'.")
+        for name, value, known in (("domain", domain, Domain), ("part", part, Part), ("scaling", scaling, Scaling)):
+            if value not in get_args(known):
+                raise ValueError(f"unknown {name} '{value}': choose one of {', '.join(get_args(known))}.")
         if p < 1:
             raise ValueError(f"p must be at least 1, got {p}.")
         self.network = network
         self.domain = domain
         self.part = part
         self.p = p
+        self.scaling = scaling
         if domain != "space":
             if spatial_size is None:
                 raise ValueError("a detector in the frequency domain needs the spatial_size of its images.")
             # NaN until fitted: a detector whose scale was forgotten scores NaN, and NaN is rejected.
-            unknown = torch.full((channels, *spatial_size), torch.nan)
+            parts = 2 if part == "real_imaginary" else 1
+            unknown = torch.full((parts * channels, *spatial_size), torch.nan)
             self.register_buffer("mean", unknown)
             self.register_buffer("std", unknown.clone())
 
@@ -87,25 +92,42 @@ class ReconstructionDetector(Detector):
         """The representation before standardization, (B, C, H, W[, D])."""
         if self.domain == "space":
             return views.image
-        if views.image.shape[1:] != self.mean.shape:
+        shift = self.domain == "shifted_frequency"
+        if self.part == "real_imaginary":
+            spectrum = views.spectrum(shift)
+            return self._checked(torch.cat([spectrum.real, spectrum.imag], dim=1), views)
+        magnitude = self._checked(views.magnitude(shift), views)
+        return magnitude if self.part == "magnitude" else torch.log(magnitude + torch.finfo(magnitude.dtype).eps)
+
+    def _checked(self, view: torch.Tensor, views: Views) -> torch.Tensor:
+        if view.shape[1:] != self.mean.shape:
             raise ValueError(
                 f"image of shape {tuple(views.image.shape[1:])}, but the detector's frequencies are those of "
                 f"{tuple(self.mean.shape)}."
             )
-        magnitude = views.magnitude(shift=self.domain == "shifted_frequency")
-        return magnitude if self.part == "magnitude" else torch.log(magnitude + torch.finfo(magnitude.dtype).eps)
+        return view
 
     def fit(self, images: Iterable[torch.Tensor]) -> ReconstructionDetector:
         """
-        Fit the scale of every frequency on clean training images; does nothing in space.
+        Fit the scale on clean training images; does nothing in space.
 
         Args:
             images: single images, (C, H, W[, D]).
         """
-        if self.domain != "space":
-            standardize = StandardizeFrequency.fit(self.unscaled(Views(image[None]))[0] for image in images)
-            self.mean.copy_(standardize.mean)
-            self.std.copy_(standardize.scale)
+        if self.domain == "space":
+            return self
+        if self.scaling == "none":
+            self.mean.zero_()
+            self.std.fill_(1.0)
+            return self
+        standardize = StandardizeFrequency.fit(self.unscaled(Views(image[None]))[0] for image in images)
+        mean, scale = standardize.mean, standardize.scale
+        if self.scaling == "global":
+            # the deviation over all frequencies is that within each and that of their means
+            scale = (standardize.std.square().mean() + mean.var(correction=0)).sqrt()
+            mean = mean.mean()
+        self.mean.copy_(mean.expand_as(self.mean))
+        self.std.copy_(scale.expand_as(self.std))
         return self
 
     def represent(self, views: Views) -> torch.Tensor:

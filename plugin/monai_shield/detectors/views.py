@@ -17,7 +17,7 @@ from functools import cached_property
 
 import torch
 
-from monai_shield.transforms.spectrum import frequency_magnitude
+from monai_shield.transforms.spectrum import fourier_transform, frequency_magnitude, shift_zero_frequency
 
 __all__ = ["Views"]
 
@@ -57,6 +57,12 @@ class Views:
         if shift not in self._magnitudes:
             self._magnitudes[shift] = frequency_magnitude(self.image, self.image.ndim - 2, shift)
         return self._magnitudes[shift]
+
+    def spectrum(self, shift: bool = True) -> torch.Tensor:
+        """The discrete Fourier transform itself, complex, zero frequency in the center or not, (B, C, H, W[, D])."""
+        spatial_dims = self.image.ndim - 2
+        spectrum = fourier_transform(self.image, spatial_dims)
+        return shift_zero_frequency(spectrum, spatial_dims) if shift else spectrum
 
     @cached_property
     def body(self) -> torch.Tensor:

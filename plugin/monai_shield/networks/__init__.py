@@ -16,6 +16,7 @@ from .fc_densenet import FCDenseNet, FCDenseNet103
 from .filtered import FilteredNetwork
 from .low_pass import LowPass
 from .magnet import MagNetAutoencoderI, MagNetAutoencoderII
+from .rearranged import RolledNetwork, ShuffledNetwork, circular_padding
 from .segnet import SegNet
 
 __all__ = [
@@ -25,5 +26,8 @@ __all__ = [
     "LowPass",
     "MagNetAutoencoderI",
     "MagNetAutoencoderII",
+    "RolledNetwork",
     "SegNet",
+    "ShuffledNetwork",
+    "circular_padding",
 ]

@@ -11,7 +11,11 @@
 """Studies: what a shield is worth, measured."""
 
 from .attack_study import AttackStudy, attack_study_table
+from .data import StudyData
+from .defenses import DefenseStudy
 from .evaluation import ShieldEvaluation
-from .run import provenance, run_attack_study, run_evaluation
+from .parts import AttackPart, DetectorPart, TargetPart
+from .run import provenance, run_attack_study, run_defense_study, run_evaluation
 from .summary import EvaluationSummary
 from .tables import write_results
+from .training import Training

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ import torch
 from monai_shield.utils import atomic_path
 
 __all__ = ["CellStore", "fingerprint_of"]
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class CellStore:
@@ -40,25 +44,46 @@ class CellStore:
         The kept result, or a new one that is kept.
 
         Args:
-            volume: which volume it is about.
+            volume: which volume it is about, or another heading; a slash makes a folder in a folder.
             name: what it is called; a cell of the same volume and name is replaced.
             fingerprint: of what it depends on.
             make: makes it, of tensors and plain types.
         """
-        path = self.folder / volume / f"{_file_name(name)}.pt"
+        kept = self.load(volume, name, fingerprint)
+        return self.put(volume, name, fingerprint, make()) if kept is None else kept
+
+    def load(self, volume: str, name: str, fingerprint: str) -> dict[str, Any] | None:
+        """The kept result; None where there is none, or what it depends on changed. Arguments as in :meth:`get`."""
+        path = self.path(volume, name, fingerprint)
         if path.is_file():
             saved = torch.load(path, weights_only=True)
             if saved["fingerprint"] == fingerprint:
                 return saved["cells"]
-        cells = make()
+        return None
+
+    def has(self, volume: str, name: str, fingerprint: str) -> bool:
+        """Whether there is a kept result, without reading it. Arguments as in :meth:`get`."""
+        return self.path(volume, name, fingerprint).is_file()
+
+    def put(self, volume: str, name: str, fingerprint: str, cells: dict[str, Any]) -> dict[str, Any]:
+        """Keep a result, which is returned. Arguments as in :meth:`get`."""
+        path = self.path(volume, name, fingerprint)
         with atomic_path(path) as temporary:
             torch.save({"fingerprint": fingerprint, "cells": cells}, temporary)
+        for old in path.parent.glob(f"{_file_name(name)}.*.pt"):
+            if old != path:
+                old.unlink(missing_ok=True)
         return cells
+
+    def path(self, volume: str, name: str, fingerprint: str) -> Path:
+        """Where a result is kept. Arguments as in :meth:`get`."""
+        parts = [_file_name(part) for part in volume.split("/")]
+        return self.folder.joinpath(*parts) / f"{_file_name(name)}.{fingerprint[:16]}.pt"
 
 
 def fingerprint_of(parts: Iterable[object]) -> str:
-    """SHA-256 sum of how the parts present themselves (``repr``)."""
-    return hashlib.sha256("\n".join(repr(part) for part in parts).encode()).hexdigest()
+    """SHA-256 sum of how the parts present themselves (``repr``, but for where in the memory they are)."""
+    return hashlib.sha256("\n".join(_ADDRESS.sub("", repr(part)) for part in parts).encode()).hexdigest()
 
 
 def _file_name(name: str) -> str:

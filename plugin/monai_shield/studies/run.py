@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import monai
 import torch
 
@@ -28,11 +29,16 @@ import monai_shield
 from monai_shield.utils import atomic_path
 
 from .attack_study import AttackStudy, attack_study_table
+from .defense_summary import DefenseSummary
+from .defense_tables import defense_tables, write_rows
+from .defenses import DefenseStudy
 from .evaluation import ShieldEvaluation
+from .jobs import distributed
+from .spectra import write_spectra
 from .summary import EvaluationSummary
-from .tables import write_results
+from .tables import plain, write_results
 
-__all__ = ["provenance", "run_attack_study", "run_evaluation"]
+__all__ = ["provenance", "run_attack_study", "run_defense_study", "run_evaluation"]
 
 
 def provenance(**more: Any) -> dict[str, Any]:
@@ -77,3 +83,32 @@ def run_attack_study(study: AttackStudy, seed: int = 0, **more: Any) -> dict[str
             temporary.write_text(text + "\n")
     sys.stdout.write(table + "\n")
     return summary
+
+
+def run_defense_study(study: DefenseStudy, comparisons: Sequence[tuple[str, str]] = (), **more: Any) -> None:
+    """
+    Run it (or go on with it), write its results beside its cells, as JSON and as one CSV file a table, and show them.
+
+    Args:
+        study: it.
+        comparisons: pairs of detectors that are compared on the same people.
+        more: anything else to be remembered of the run.
+    """
+    with distributed():
+        study.run()
+        if idist.get_rank() == 0:
+            _write_defenses(study, comparisons, more)
+
+
+def _write_defenses(study: DefenseStudy, comparisons: Sequence[tuple[str, str]], more: dict[str, Any]) -> None:
+    facts = provenance(seed=study.seed, processes=idist.get_world_size(), **more)
+    summary = DefenseSummary(study, comparisons).as_dict()
+    results = plain(summary | {"settings": study.described(), "provenance": facts})
+    with atomic_path(study.output_dir / "results.json") as temporary:
+        temporary.write_text(json.dumps(results, separators=(",", ":")) + "\n")
+    write_rows(results, study.output_dir)
+    write_spectra(study)
+    text = "\n\n".join(f"{title}\n\n{table}" for title, table in defense_tables(results).items()) + "\n"
+    with atomic_path(study.output_dir / "results.md") as temporary:
+        temporary.write_text(text)
+    sys.stdout.write(text)

@@ -27,6 +27,7 @@ __all__ = [
     "fill_markers",
     "markdown_table",
     "number",
+    "plain",
     "short_table",
     "structure_table",
     "write_results",
@@ -155,17 +156,17 @@ def write_results(summary: Mapping[str, Any], folder: str | Path, provenance: Ma
     root = Path(folder)
     text = "\n\n".join([clean_table(summary), attack_table(summary), structure_table(summary)]) + "\n"
     with atomic_path(root / "results.json") as temporary:
-        temporary.write_text(json.dumps(_plain({**summary, "provenance": dict(provenance)}), indent=1) + "\n")
+        temporary.write_text(json.dumps(plain({**summary, "provenance": dict(provenance)}), indent=1) + "\n")
     with atomic_path(root / "results.md") as temporary:
         temporary.write_text(text)
     logger.info("results in '%s'.", root)
     return text
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """NaN is no JSON: nothing stands there instead."""
     if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -84,12 +84,19 @@ class AttackedVolume:
         bearing = torch.nonzero(body_share(self.slices) > self.min_body)[:, 0]
         return evenly_spaced(bearing, self.number)
 
-    def exported(self, attacked: torch.Tensor) -> torch.Tensor:
-        """The attacked slices (S, 1, ., .) written to a file of the clean file's type, and read back."""
+    def exported(self, attacked: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        The attacked slices (S, 1, ., .) written to a file of the clean file's type, and read back.
+
+        Args:
+            attacked: the slices, attacked.
+            places: which ones they are, (S,); by default the chosen ones.
+        """
+        places = self.chosen if places is None else places
         perturbation = torch.zeros_like(self.image.as_tensor())
-        slices_of(perturbation, self.axis)[self.chosen] = attacked - self.slices[self.chosen]
+        slices_of(perturbation, self.axis)[places] = attacked - self.slices[places]
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "attacked.nii"
             export_attack(perturbation, self.file, file)
             again = self.preprocessing({**self.item, "image": str(file)})["image"]
-        return slices_of(again.as_tensor(), self.axis)[self.chosen]
+        return slices_of(again.as_tensor(), self.axis)[places]

@@ -1,0 +1,96 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Many statistics on the same resamples of people, so that their differences are paired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .detection import pair_order
+
+__all__ = ["PersonResamples"]
+
+
+class PersonResamples:
+    """
+    How often each person is drawn: once in the first row, which is the sample itself, at random in all others.
+
+    A statistic comes back as one number a row; the mean of two statistics, or their difference, is then taken row by
+    row, and its interval is that of a paired comparison.
+
+    Args:
+        persons: of each scan.
+        resamples: random rows.
+        seed: of the draws.
+
+    Raises:
+        ValueError: for no person or no resample.
+    """
+
+    def __init__(self, persons: Sequence[str], resamples: int = 1000, seed: int = 0) -> None:
+        if not persons or resamples < 1:
+            raise ValueError("resampling needs a person and a resample.")
+        self.names = list(dict.fromkeys(persons))
+        self.place = np.array([self.names.index(person) for person in persons])
+        count = len(self.names)
+        drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
+        self.weights = np.vstack([np.ones(count), drawn])
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """
+        Mean over scans, those without a value left out.
+
+        Args:
+            values: of each scan, (V,); NaN for none.
+
+        Returns:
+            (1 + resamples,); NaN where no scan that was drawn has a value.
+        """
+        values = np.asarray(values, dtype=np.float64)
+        there = ~np.isnan(values)
+        weights = self.weights[:, self.place[there]]
+        with np.errstate(invalid="ignore"):
+            return weights @ values[there] / weights.sum(axis=1)
+
+    def auc(
+        self, clean: np.ndarray, attacked: np.ndarray, clean_scan: np.ndarray, attacked_scan: np.ndarray
+    ) -> np.ndarray:
+        """
+        Area under the ROC curve, in percent, of the images of the people drawn.
+
+        The pairs of images are counted once, for each pair of people; a resample is then a quadratic form.
+
+        Args:
+            clean: scores of clean images, (n,).
+            attacked: scores of attacked images, (m,).
+            clean_scan: which scan each is of, (n,).
+            attacked_scan: likewise, (m,).
+
+        Returns:
+            (1 + resamples,)
+        """
+        first, second = (np.eye(len(self.names))[self.place[scan]] for scan in (clean_scan, attacked_scan))
+        wins = first.T @ pair_order(clean, attacked) @ second
+        pairs = np.outer(first.sum(axis=0), second.sum(axis=0))
+        return 100 * self._form(wins) / self._form(pairs)
+
+    def interval(self, statistic: np.ndarray) -> dict[str, float]:
+        """The statistic itself and its 95 % interval, by the percentiles of the resamples."""
+        drawn = statistic[1:][~np.isnan(statistic[1:])]
+        if np.isnan(statistic[0]) or not len(drawn):
+            return {"value": float("nan"), "low": float("nan"), "high": float("nan")}
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        return {"value": float(statistic[0]), "low": float(low), "high": float(high)}
+
+    def _form(self, matrix: np.ndarray) -> np.ndarray:
+        return np.einsum("rp,pq,rq->r", self.weights, matrix, self.weights)

@@ -1,0 +1,196 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The tables of a study of defenses, from its results as they are stored."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai_shield.utils import atomic_path
+
+from .defense_summary import MEAN, POOLED
+from .published import PAPER_AUC
+from .tables import markdown_table, number
+
+__all__ = [
+    "attack_columns",
+    "auc_table",
+    "comparison_table",
+    "defense_table",
+    "defense_tables",
+    "find",
+    "structure_table",
+    "target_table",
+    "undefended_table",
+    "write_rows",
+]
+
+Results = Mapping[str, Any]
+Row = Mapping[str, Any]
+TABLES = ("targets", "detectors", "undefended", "detection", "comparisons", "defenses", "roc")
+#: Columns of a defense: its key in the results, its heading.
+MEASURES = {
+    "undefended": "undefended",
+    "reformed": "reformed",
+    "accepted": "of the accepted",
+    "rejected_as_zero": "rejected as 0",
+    "rejected_deferred": "rejected deferred",
+    "harm": "residual harm",
+    "accepted_attacked": "accepted: attacked",
+    "accepted_clean": "accepted: clean",
+    "clean_reformed": "clean, reformed",
+}
+
+
+def find(rows: Sequence[Row], **wanted: Any) -> list[Row]:
+    """The rows that have these values."""
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def defense_tables(results: Results) -> dict[str, str]:
+    """Every table by its title."""
+    groups = list(dict.fromkeys(row["group"] for row in results["detectors"]))
+    tables = {
+        "Targets on clean test scans": target_table(results),
+        "Clean Dice by structure": structure_table(results),
+        "Attacks on bare targets": undefended_table(results),
+    }
+    for variant in ("exported", "raw"):
+        for group in groups:
+            tables[f"AUC, {group}, {variant}"] = auc_table(results, group, variant)
+        for attack in attack_columns(results):
+            tables[f"AUC by detector, {attack}, {variant}"] = auc_table(results, None, variant, attack)
+        tables[f"Comparisons, {variant}"] = comparison_table(results, variant)
+        for target in [*(row["target"] for row in results["targets"]), MEAN]:
+            tables[f"Defenses of {target}, pooled, {variant}"] = defense_table(results, target, POOLED, variant)
+    return tables
+
+
+def target_table(results: Results) -> str:
+    """Size and clean Dice of the targets."""
+    rows = [[row["target"], f"{row['parameters']:,}", number(row["dice"])] for row in results["targets"]]
+    return markdown_table(["target", "parameters", "mean Dice, clean"], rows)
+
+
+def structure_table(results: Results) -> str:
+    """Clean Dice of each structure."""
+    targets = results["targets"]
+    rows = [
+        [structure, *(number(row["structures"][structure]) for row in targets)]
+        for structure in targets[0]["structures"]
+    ]
+    return markdown_table(["structure", *(row["target"] for row in targets)], rows)
+
+
+def undefended_table(results: Results) -> str:
+    """What the attacks do to the bare targets."""
+    header = ["target", "attack", "variant", "slices", "Dice clean", "Dice attacked", "L∞, /255", "L2", "steps"]
+    rows = [
+        [
+            row["target"],
+            row["attack"],
+            row["variant"],
+            str(row["slices"]),
+            number(row["clean"], 2),
+            number(row["attacked"], 2),
+            f"{255 * row['norm_linf']:.1f}",
+            f"{row['norm_l2']:.2f}",
+            f"{row['steps']:.0f}",
+        ]
+        for row in results["undefended"]
+    ]
+    return markdown_table(header, rows)
+
+
+def attack_columns(results: Results) -> list[str]:
+    """The attacks, in their order."""
+    return list(dict.fromkeys(row["attack"] for row in results["undefended"]))
+
+
+def auc_table(results: Results, group: str | None, variant: str, attack: str = POOLED) -> str:
+    """
+    ROC-AUC by detector and target, in percent.
+
+    Args:
+        results: of the study.
+        group: of the detectors; all where it is None.
+        variant: "raw" or "exported".
+        attack: one of the attacks, or the pooled ones.
+    """
+    targets = [row["target"] for row in results["targets"]]
+    rows = []
+    for about in results["detectors"]:
+        if group is None or about["group"] == group:
+            found = find(results["detection"], detector=about["detector"], attack=attack, variant=variant)
+            by_target = {row["target"]: row for row in found}
+            paper = PAPER_AUC.get(about["detector"], {}).get("mean")
+            rows.append(
+                [
+                    about["detector"],
+                    f"{about['parameters']:,}",
+                    *(f"{by_target[target]['auc']['value']:.1f}" for target in targets),
+                    number(by_target[MEAN]["auc"], 1),
+                    _range(by_target[MEAN]["seeds"]),
+                    "" if paper is None else f"{paper:.1f}",
+                ]
+            )
+    return markdown_table(["detector", "parameters", *targets, "mean", "seeds", "paper"], rows)
+
+
+def comparison_table(results: Results, variant: str) -> str:
+    """Differences of AUC, pooled attacks, paired by person."""
+    targets = [*(row["target"] for row in results["targets"]), MEAN]
+    pairs = dict.fromkeys((row["first"], row["second"]) for row in results["comparisons"])
+    rows = []
+    for first, second in pairs:
+        found = find(results["comparisons"], first=first, second=second, attack=POOLED, variant=variant)
+        by_target = {row["target"]: row["difference"] for row in found}
+        rows.append([f"{first} − {second}", *(number(by_target[target], 1) for target in targets)])
+    return markdown_table(["difference of AUC", *targets], rows)
+
+
+def defense_table(results: Results, target: str, attack: str, variant: str) -> str:
+    """One row a defense: Dice in its four readings, residual harm, accepted shares."""
+    found = find(results["defenses"], target=target, attack=attack, variant=variant)
+    rows = [
+        [row["defense"], row["detector"], row["reformer"], *(number(row[name], 2) for name in MEASURES)]
+        for row in found
+    ]
+    return markdown_table(["", "detector", "reformer", *MEASURES.values()], rows)
+
+
+def write_rows(results: Results, folder: str | Path) -> None:
+    """One CSV file a table; an interval becomes three columns."""
+    for table in TABLES:
+        rows = [dict(_flat(row)) for row in results[table]]
+        if rows:
+            with atomic_path(Path(folder) / f"{table}.csv") as temporary, temporary.open("w", newline="") as file:
+                writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+
+
+def _flat(row: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name} ")
+        elif isinstance(value, (list, tuple)):
+            yield f"{prefix}{name}", " ".join(f"{each:.4g}" for each in value)
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _range(values: Sequence[float]) -> str:
+    """Lowest and highest of several seeds."""
+    return "" if len(values) < 2 else f"{min(values):.1f}–{max(values):.1f}"

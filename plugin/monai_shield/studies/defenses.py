@@ -1,0 +1,433 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A study of defenses: targets, attacks on them, detectors and reformers, each with each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from monai_shield.attacks import FrozenNetwork
+from monai_shield.detectors import Detector, ReconstructionDetector, Views
+from monai_shield.metrics import overlap_counts
+
+from .cells import CellStore, fingerprint_of
+from .data import StudyData, person_of
+from .jobs import Job, distributed, run_jobs
+from .parts import AttackPart, DetectorPart, TargetPart
+from .volume import AttackedVolume
+
+__all__ = ["DefenseStudy", "ImageSet"]
+
+logger = logging.getLogger(__name__)
+Cell = dict[str, Any]
+FACTS = ("steps", "success", "norm_linf", "norm_l2")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """
+    Images that are measured together.
+
+    Args:
+        kind: "val" for the clean validation slices, "clean" for the clean test slices, "whole" for all slices of the
+            test scans, or an attack's name.
+        target: whose predictions are looked at, and whom the attack was made for; None where nobody's are.
+        variant: "raw" or "exported" for an attack.
+    """
+
+    kind: str
+    target: str | None = None
+    variant: str = ""
+
+    @property
+    def name(self) -> str:
+        """A name for files and progress bars."""
+        return ", ".join(part for part in (self.target, self.kind, self.variant) if part)
+
+
+CLEAN = ImageSet("clean")
+
+
+class DefenseStudy:
+    """
+    Train targets, detectors and reformers, attack every target, and let every defense answer.
+
+    Everything is a cell that is kept with what it depends on: a run that was killed goes on, and a changed setting
+    makes anew only what it touches. Each attack and each prediction is computed once and shared by all defenses. Under
+    torchrun the processes share the work.
+
+    Attacks are crafted on single slices with the true label, against the bare target in evaluation mode. An exported
+    attack is written to a NIfTI file of the clean file's type, with the background restored, and read back.
+
+    Args:
+        data: scans by split, and their slices.
+        targets: name to target.
+        attacks: name to attack.
+        detectors: name to detector by reconstruction error.
+        reformers: name to the name of a detector in space whose network reforms, trained with the first seed.
+        defenses: name to the names of the detectors, one after the other, and that of the reformer: (detector, ...,
+            reformer).
+        baselines: name to what makes a detector without training; one with a ``fit`` is fitted on training images.
+        consistency_reformer: reformer that the detectors see which compare predictions.
+        output_dir: where cells go.
+        seed: of everything.
+        seeds: how often a detector is trained at the most.
+        groups: of the detectors; by default all.
+        t_fp: allowed false-positive rate on the validation slices.
+        batch_size: images at a time.
+        device: where to compute.
+
+    Raises:
+        ValueError: when a name is not known.
+    """
+
+    def __init__(
+        self,
+        data: StudyData,
+        targets: Mapping[str, TargetPart],
+        attacks: Mapping[str, AttackPart],
+        detectors: Mapping[str, DetectorPart],
+        reformers: Mapping[str, str],
+        defenses: Mapping[str, Sequence[str]],
+        baselines: Mapping[str, Callable[[], Detector]],
+        consistency_reformer: str,
+        output_dir: str | Path,
+        seed: int = 0,
+        seeds: int = 3,
+        groups: Sequence[str] | None = None,
+        t_fp: float = 0.05,
+        batch_size: int = 8,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.data = data
+        self.targets = dict(targets)
+        self.attacks = dict(attacks)
+        self.detectors = {name: part for name, part in detectors.items() if groups is None or part.group in groups}
+        self.reformers = dict(reformers)
+        self.defenses = {name: tuple(parts) for name, parts in defenses.items()}
+        self.baselines = dict(baselines)
+        self.consistency_reformer = consistency_reformer
+        self.output_dir = Path(output_dir)
+        self.seed = seed
+        self.seeds = seeds
+        self.t_fp = t_fp
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+        self.cells = CellStore(self.output_dir / "cells")
+        _check_names("targets that come first", [t.after for t in targets.values() if t.after is not None], targets)
+        _check_names("reformers", reformers.values(), detectors)
+        _check_names("consistency_reformer", [consistency_reformer], reformers)
+        for *guards, reformer in self.defenses.values():
+            _check_names("defenses", guards, detectors)
+            _check_names("defenses", [reformer], reformers)
+
+    def run(self) -> None:
+        """Do all of it, or what is left of it."""
+        with distributed():
+            stages: dict[str, list[Job]] = {
+                "training": [*self._target_jobs(after=False), *self._detector_jobs()],
+                "training on": list(self._target_jobs(after=True)),
+                "attacking": list(self._attack_jobs()),
+                "measuring": list(self._measure_jobs()),
+            }
+            for description, jobs in stages.items():
+                run_jobs(jobs, self.output_dir / "claims", description)
+
+    def described(self) -> dict[str, Any]:
+        """What was set, in plain JSON types."""
+        return {
+            "scans": {split: [str(item["id"]) for item in items] for split, items in self.data.splits.items()},
+            "persons": {split: len({person_of(item) for item in items}) for split, items in self.data.splits.items()},
+            "slices": {"train": len(self.data.train), "val": len(self.data.val), "test": len(self.labels(CLEAN))},
+            "size": list(self.data.val_images.shape[2:]),
+            "slices_per_volume": self.data.slices_per_volume,
+            "classes": self.data.num_classes,
+            "seed": self.seed,
+            "t_fp": self.t_fp,
+            "consistency_reformer": self.consistency_reformer,
+            "attacks": {
+                name: {"attack": repr(part.attack), "every": part.every, "pooled": part.pooled}
+                for name, part in self.attacks.items()
+            },
+            "targets": {name: repr(part.training) for name, part in self.targets.items()},
+            "detectors": {name: repr(part.training) for name, part in self.detectors.items()},
+            "reformers": self.reformers,
+            "defenses": {name: list(parts) for name, parts in self.defenses.items()},
+        }
+
+    # ---- training
+
+    def trained(self) -> list[tuple[str, int]]:
+        """Every detector with every seed it is trained with."""
+        return [(name, k) for name, part in self.detectors.items() for k in range(min(part.seeds, self.seeds))]
+
+    def target_fingerprint(self, name: str) -> str:
+        """Of what a target depends on."""
+        part = self.targets[name]
+        before = None if part.after is None else self.target_fingerprint(part.after)
+        return fingerprint_of([part, before, self.seed, self.data.fingerprint])
+
+    def detector_fingerprint(self, name: str, k: int) -> str:
+        """Of what the weights of a detector depend on."""
+        return fingerprint_of([self.detectors[name].learned(), self.seed, k, self.data.fingerprint])
+
+    def _target_jobs(self, after: bool) -> Iterator[Job]:
+        for name, part in self.targets.items():
+            if (part.after is not None) == after:
+                key = ("targets", name, self.target_fingerprint(name))
+                yield Job(f"target {name}", partial(self.cells.has, *key), partial(self._train_target, name, key))
+
+    def _train_target(self, name: str, key: tuple[str, str, str]) -> None:
+        part = self.targets[name]
+        before = None if part.after is None else self.target(part.after)
+        network = part.train(self.data, self.seed, self._checkpoint(*key), self.device, before)
+        self.cells.put(*key, {"state": _state(network)})
+
+    def _detector_jobs(self) -> Iterator[Job]:
+        # the first of each before the second of any
+        for name, k in sorted(self.trained(), key=lambda pair: pair[1]):
+            key = (f"detectors/{name}", str(k), self.detector_fingerprint(name, k))
+            yield Job(f"{name} {k}", partial(self.cells.has, *key), partial(self._train_detector, name, k, key))
+
+    def _train_detector(self, name: str, k: int, key: tuple[str, str, str]) -> None:
+        # another stream of seeds than the targets'
+        seed = self.seed + 1000 * (k + 1)
+        detector = self.detectors[name].train(self.data, seed, self._checkpoint(*key), self.device)
+        self.cells.put(*key, {"state": _state(detector)})
+
+    def _checkpoint(self, volume: str, name: str, fingerprint: str) -> Path:
+        return self.cells.path(volume, name, fingerprint).with_suffix(".checkpoint")
+
+    @cache  # noqa: B019 - a study lives as long as its process
+    def target(self, name: str) -> nn.Module:
+        """A trained target."""
+        cell = self.cells.load("targets", name, self.target_fingerprint(name))
+        if cell is None:
+            raise ValueError(f"target '{name}' is not trained yet.")
+        network = self.targets[name].network().to(self.device)
+        network.load_state_dict(cell["state"])
+        return FrozenNetwork(network)
+
+    @cache  # noqa: B019
+    def detector(self, name: str, k: int = 0) -> ReconstructionDetector:
+        """A trained detector."""
+        cell = self.cells.load(f"detectors/{name}", str(k), self.detector_fingerprint(name, k))
+        if cell is None:
+            raise ValueError(f"detector '{name}' is not trained yet.")
+        channels, *size = self.data.val_images.shape[1:]
+        detector = self.detectors[name].detector(size, channels, self.seed, self.device)
+        detector.load_state_dict(cell["state"])
+        detector.network = FrozenNetwork(detector.network)
+        return detector.eval()
+
+    def reformer(self, name: str) -> nn.Module:
+        """A trained reformer."""
+        return self.detector(self.reformers[name]).network
+
+    @cached_property
+    def fitted_baselines(self) -> dict[str, Detector]:
+        """The detectors without training."""
+        made = {name: make().to(self.device).eval() for name, make in self.baselines.items()}
+        for detector in made.values():
+            fit = getattr(detector, "fit", None)
+            if fit is not None:
+                fit(self.data.train[i]["image"].to(self.device) for i in range(0, len(self.data.train), 4))
+        return made
+
+    # ---- attacks
+
+    def _attack_jobs(self) -> Iterator[Job]:
+        for attack in self.attacks:
+            for target in self.targets:
+                for volume in self.data.volumes:
+                    key = self.adversarial_key(target, attack, volume)
+                    yield Job(
+                        f"{target}, {attack}, {volume}",
+                        partial(self.cells.has, *key),
+                        partial(self._craft, target, attack, volume, key),
+                    )
+
+    def attack_fingerprint(self, target: str, attack: str) -> str:
+        """Of what the adversarial images depend on."""
+        return fingerprint_of([self.attacks[attack].attack, self.target_fingerprint(target)])
+
+    def adversarial_key(self, target: str, attack: str, volume: str) -> tuple[str, str, str]:
+        """The cell of a scan's adversarial images, raw and exported, and of what it took to make them."""
+        chosen = (self.data.slices_per_volume, self.attacks[attack].every)
+        return (
+            f"adversarial/{target}/{attack}",
+            volume,
+            fingerprint_of([self.attack_fingerprint(target, attack), chosen]),
+        )
+
+    def _craft(self, target: str, attack: str, volume: str, key: tuple[str, str, str]) -> None:
+        """Each slice is a cell by itself: a study with more of them goes on from one with fewer."""
+        scan, part = self.data.volumes[volume], self.attacks[attack]
+        fingerprint = self.attack_fingerprint(target, attack)
+        heading = f"slices/{target}/{attack}/{volume}"
+        places = scan.chosen[part.chosen(scan.chosen)].tolist()
+        missing = [i for i in places if not self.cells.has(heading, str(i), fingerprint)]
+        for start in range(0, len(missing), self.batch_size):
+            batch = missing[start : start + self.batch_size]
+            image = scan.slices[batch].contiguous().to(self.device)
+            result = part.attack(self.target(target), image, scan.labels[batch].to(self.device), image > 0, index=batch)
+            for row, i in enumerate(batch):
+                facts = {name: getattr(result, name)[row].cpu() for name in FACTS}
+                self.cells.put(heading, str(i), fingerprint, {"image": result.image[row].cpu().clone()} | facts)
+        made = [self.cells.load(heading, str(i), fingerprint) for i in places]
+        cells = {name: torch.stack([each[name] for each in made if each is not None]) for name in ("image", *FACTS)}
+        cells["exported"] = scan.exported(cells["image"], torch.tensor(places))
+        self.cells.put(*key, {"places": torch.tensor(places)} | cells)
+
+    # ---- measuring
+
+    def image_sets(self) -> Iterator[ImageSet]:
+        """Everything that is measured."""
+        yield ImageSet("val")
+        yield ImageSet("clean")
+        for target in self.targets:
+            for kind in ("whole", "val", "clean"):
+                yield ImageSet(kind, target)
+            for attack in self.attacks:
+                for variant in ("raw", "exported"):
+                    yield ImageSet(attack, target, variant)
+
+    def images(self, which: ImageSet) -> torch.Tensor:
+        """The images of a set, scan after scan, (B, 1, ., .)."""
+        if which.kind == "val":
+            return self.data.val_images
+        parts = []
+        for volume, scan in self.data.volumes.items():
+            if which.kind in self.attacks:
+                cell = self.cells.load(*self.adversarial_key(which.target or "", which.kind, volume))
+                if cell is None:
+                    raise ValueError(f"'{which.name}' of scan '{volume}' is not made yet.")
+                parts.append(cell["exported" if which.variant == "exported" else "image"])
+            else:
+                parts.append(scan.slices[self._places(which, scan)])
+        return torch.cat(parts).contiguous()
+
+    def labels(self, which: ImageSet) -> torch.Tensor:
+        """The labels of a set of test images, (B, 1, ., .)."""
+        return torch.cat([scan.labels[self._places(which, scan)] for scan in self.data.volumes.values()])
+
+    def owners(self, which: ImageSet) -> list[str]:
+        """Which scan each image of a set of test images is of."""
+        places = {volume: self._places(which, scan) for volume, scan in self.data.volumes.items()}
+        return [volume for volume, found in places.items() for _ in found]
+
+    def _places(self, which: ImageSet, scan: AttackedVolume) -> torch.Tensor:
+        """Which slices of a scan are in a set of test images."""
+        if which.kind == "whole":
+            return torch.arange(len(scan.slices))
+        if which.kind == "clean":
+            return scan.chosen
+        return scan.chosen[self.attacks[which.kind].chosen(scan.chosen)]
+
+    def set_fingerprint(self, which: ImageSet) -> str:
+        """Of what a set's images and predictions depend on."""
+        parts: list[object] = [which.variant, self.data.fingerprint, self.data.slices_per_volume]
+        if which.target is not None:
+            parts.append(self.target_fingerprint(which.target))
+            if which.kind in self.attacks:
+                parts += [self.attack_fingerprint(which.target, which.kind), self.attacks[which.kind].every]
+        return fingerprint_of(parts)
+
+    def score_keys(self, which: ImageSet) -> dict[tuple[str, int | None], tuple[str, str, str]]:
+        """The cells of a set's scores, by name and seed of the detector; a seed of None for one without training."""
+        fingerprint = self.set_fingerprint(which)
+        heading = f"scores/{which.name}"
+        keys: dict[tuple[str, int | None], tuple[str, str, str]] = {}
+        if which.kind == "whole":
+            return keys
+        if which.target is None or which.kind in self.attacks:
+            for name, k in self.trained():
+                made = [fingerprint, self.detector_fingerprint(name, k), self.detectors[name].p]
+                keys[name, k] = (heading, f"{name} {k}", fingerprint_of(made))
+        if which.target is not None:
+            reformer = self.detector_fingerprint(self.reformers[self.consistency_reformer], 0)
+            for name, make in self.baselines.items():
+                keys[name, None] = (heading, name, fingerprint_of([fingerprint, make, reformer]))
+        return keys
+
+    def count_keys(self, which: ImageSet) -> dict[str | None, tuple[str, str, str]]:
+        """The cells of a set's overlap counts, by reformer; None for the bare target."""
+        if which.target is None or which.kind == "val":
+            return {}
+        fingerprint = self.set_fingerprint(which)
+        ways: list[str | None] = [None] if which.kind == "whole" else [None, *self.reformers]
+        keys: dict[str | None, tuple[str, str, str]] = {}
+        for way in ways:
+            made = None if way is None else self.detector_fingerprint(self.reformers[way], 0)
+            keys[way] = (f"counts/{which.name}", way or "bare", fingerprint_of([fingerprint, made]))
+        return keys
+
+    def _measure_jobs(self) -> Iterator[Job]:
+        for which in self.image_sets():
+            keys = [*self.score_keys(which).values(), *self.count_keys(which).values()]
+            yield Job(which.name, partial(self._all_there, keys), partial(self._measure, which))
+
+    def _all_there(self, keys: Sequence[tuple[str, str, str]]) -> bool:
+        return all(self.cells.has(*key) for key in keys)
+
+    @torch.no_grad()
+    def _measure(self, which: ImageSet) -> None:
+        scores = {who: key for who, key in self.score_keys(which).items() if not self.cells.has(*key)}
+        counts = {way: key for way, key in self.count_keys(which).items() if not self.cells.has(*key)}
+        found: dict[Any, list[torch.Tensor]] = {("score", who): [] for who in scores}
+        found |= {("count", way): [] for way in counts}
+        images = self.images(which)
+        labels = self.labels(which) if counts else images
+        target = None if which.target is None else self.target(which.target)
+        reformer = self.reformer(self.consistency_reformer)
+        for x, y in zip(images.split(self.batch_size), labels.split(self.batch_size)):
+            views = Views(x.to(self.device), target, reformer)
+            for name, k in scores:
+                detector = self.fitted_baselines[name] if k is None else self.detector(name, k)
+                found["score", (name, k)].append(detector(views).double().cpu())
+            for way in counts:
+                logits = self._prediction(views, way)
+                found["count", way].append(
+                    overlap_counts(logits.argmax(1, keepdim=True).cpu(), y, self.data.num_classes)
+                )
+        for who, key in scores.items():
+            self.cells.put(*key, {"scores": torch.cat(found["score", who])})
+        for way, key in counts.items():
+            self.cells.put(*key, {"counts": torch.cat(found["count", way])})
+
+    def _prediction(self, views: Views, reformer: str | None) -> torch.Tensor:
+        if reformer is None:
+            return views.prediction
+        if reformer == self.consistency_reformer:
+            return views.reformed_prediction
+        return views.prediction_under(self.reformer(reformer))
+
+
+def _state(network: nn.Module) -> dict[str, Any]:
+    """A network's weights, without a detector's calibration: that is the study's own."""
+    return {
+        key: value.detach().cpu().contiguous() if isinstance(value, torch.Tensor) else value
+        for key, value in network.state_dict().items()
+    }
+
+
+def _check_names(what: str, names: Any, known: Mapping[str, Any]) -> None:
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(f"{what} name what is not there: {', '.join(unknown)}.")

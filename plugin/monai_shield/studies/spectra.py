@@ -1,0 +1,91 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What attacks do to spectra: that of one slice, and the mean over all by radius."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from monai_shield.transforms.spectrum import frequency_magnitude
+from monai_shield.utils import atomic_path
+
+from .defenses import DefenseStudy, ImageSet
+
+__all__ = ["radial_power", "study_spectra", "write_spectra"]
+
+#: Floor of the logarithm, well under the magnitude that rounding to 8 bits alone gives every frequency.
+FLOOR = 1e-7
+
+
+def radial_power(images: torch.Tensor, rings: int = 48) -> np.ndarray:
+    """
+    Mean of log10 of the power at each radius of the spectrum, from 0 to 0.5 cycles per pixel.
+
+    Args:
+        images: (B, C, H, W[, D]).
+        rings: of equal width; what lies beyond the last, in the corners, is left out.
+
+    Returns:
+        (rings,), each the mean over images and frequencies; NaN for a ring that holds no frequency.
+    """
+    spatial_dims = images.ndim - 2
+    power = (frequency_magnitude(images, spatial_dims, shift=False) + FLOOR).log10().mul(2).double().mean(dim=(0, 1))
+    axes = [torch.fft.fftfreq(size, dtype=torch.float64) for size in images.shape[2:]]
+    radius = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(dim=0).sqrt()
+    ring = (radius * 2 * rings).long().flatten()
+    inside = ring < rings
+    sums = torch.zeros(rings, dtype=torch.float64).index_add_(0, ring[inside], power.flatten()[inside])
+    return (sums / ring[inside].bincount(minlength=rings)).numpy()
+
+
+def study_spectra(study: DefenseStudy) -> dict[str, np.ndarray]:
+    """
+    Of the first target: "radial <name>" for "clean" and for every attack and variant, from the same slices; and of one
+    of these slices "spectrum <name>", the log magnitude with the zero frequency in the center, and, for an attack,
+    "perturbation <name>".
+    """
+    target = next(iter(study.targets))
+    attacks = {name: part for name, part in study.attacks.items() if len(study.labels(ImageSet(name, target)))}
+    clean = study.images(ImageSet("clean"))
+    owners = study.owners(ImageSet("clean"))
+    found: dict[str, Any] = {"radial clean": radial_power(clean)}
+    # the slice in the middle of those of the first scan that every attack was made from
+    scan = next(iter(study.data.volumes.values()))
+    common = [set(part.chosen(scan.chosen).tolist()) for part in attacks.values()]
+    places = sorted(set.intersection(*common)) if common else [owners.count(owners[0]) // 2]
+    place = places[len(places) // 2]
+    found["spectrum clean"] = _log_magnitude(clean[place])
+    found["unshifted clean"] = _log_magnitude(clean[place], shift=False)
+    for name, part in attacks.items():
+        row = part.chosen(scan.chosen).tolist().index(place)
+        for variant in ("raw", "exported"):
+            images = study.images(ImageSet(name, target, variant))
+            found[f"radial {name}, {variant}"] = radial_power(images)
+            found[f"spectrum {name}, {variant}"] = _log_magnitude(images[row])
+            found[f"perturbation {name}, {variant}"] = (images[row] - clean[place])[0].half().numpy()
+    return found
+
+
+def write_spectra(study: DefenseStudy) -> Path:
+    """Write them beside the cells; returns the file."""
+    path = study.output_dir / "spectra.npz"
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **study_spectra(study))  # type: ignore[arg-type]
+    return path
+
+
+def _log_magnitude(image: torch.Tensor, shift: bool = True) -> np.ndarray:
+    """(H, W) of an image (C, H, W), its first channel."""
+    return (frequency_magnitude(image[:1], image.ndim - 1, shift)[0] + FLOOR).log().half().numpy()
