@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+from typing_extensions import Self
 
 from monai_shield.transforms import StandardizeFrequency
 
@@ -95,7 +96,7 @@ class ReconstructionDetector(Detector):
         magnitude = views.magnitude(shift=self.domain == "shifted_frequency")
         return magnitude if self.part == "magnitude" else torch.log(magnitude + torch.finfo(magnitude.dtype).eps)
 
-    def fit(self, images: Iterable[torch.Tensor]) -> ReconstructionDetector:
+    def fit(self, images: Iterable[torch.Tensor]) -> Self:
         """
         Fit the scale of every frequency on clean training images; does nothing in space.
 
