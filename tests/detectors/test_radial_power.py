@@ -116,6 +116,13 @@ def test_score_of_every_type(dtype: torch.dtype) -> None:
     torch.testing.assert_close(detector(Views(image)).double(), detector(Views(image.double())), atol=1e-4, rtol=1e-4)
 
 
+def test_autocast_does_not_round_the_score() -> None:
+    detector, views = RadialLogPower(4).fit(noise(20, 1, 16, 16, seed=1)), Views(noise(3, 1, 16, 16).float())
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = detector(views)
+    assert torch.equal(rounded, detector(views))
+
+
 def test_a_little_noise_on_smooth_images_is_found() -> None:
     smooth = torch.nn.AvgPool2d(5, stride=1)
     train, clean = smooth(noise(60, 1, 36, 36, seed=1)), smooth(noise(30, 1, 36, 36))
