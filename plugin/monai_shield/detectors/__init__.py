@@ -11,18 +11,25 @@
 """Detectors: score, calibrate, decide. One file each; the list below is what tests, tables and docs go through."""
 
 from .base import Detector, UncalibratedError
-from .baselines import HighFrequencyEnergy, ZeroShare
+from .baselines import HighFrequencyEnergy, LaplacianNoise, ZeroShare
 from .calibration import Calibration, threshold_of
 from .combined import CombinedDetector
 from .consistency import PredictionConsistency, jensen_shannon
+from .entropy import MeanEntropy, entropy
+from .radial_power import RadialLogPower
 from .reconstruction import ReconstructionBatch, ReconstructionDetector
+from .spectrum_norm import SpectrumNorm
 from .views import Views
 
 DETECTORS: tuple[type[Detector], ...] = (
     ReconstructionDetector,
     PredictionConsistency,
     CombinedDetector,
+    MeanEntropy,
+    RadialLogPower,
+    SpectrumNorm,
     HighFrequencyEnergy,
+    LaplacianNoise,
     ZeroShare,
 )
 
@@ -32,12 +39,17 @@ __all__ = [
     "CombinedDetector",
     "Detector",
     "HighFrequencyEnergy",
+    "LaplacianNoise",
+    "MeanEntropy",
     "PredictionConsistency",
+    "RadialLogPower",
     "ReconstructionBatch",
     "ReconstructionDetector",
+    "SpectrumNorm",
     "UncalibratedError",
     "Views",
     "ZeroShare",
+    "entropy",
     "jensen_shannon",
     "threshold_of",
 ]

@@ -18,7 +18,12 @@ import torch.nn.functional as F
 from .base import Detector
 from .views import Views
 
-__all__ = ["PredictionConsistency", "jensen_shannon"]
+__all__ = ["PredictionConsistency", "binary_logits", "jensen_shannon"]
+
+
+def binary_logits(logits: torch.Tensor) -> torch.Tensor:
+    """Each channel a label of its own, (B, K, ...), as logits of a softmax over it and its absence, (B, 2, K, ...)."""
+    return torch.stack([logits, torch.zeros_like(logits)], dim=1)
 
 
 def jensen_shannon(first: torch.Tensor, second: torch.Tensor, sigmoid: bool = False) -> torch.Tensor:
@@ -36,8 +41,7 @@ def jensen_shannon(first: torch.Tensor, second: torch.Tensor, sigmoid: bool = Fa
         (B, H, W[, D]), between 0 and log 2.
     """
     if sigmoid:
-        first, second = (torch.stack([z, torch.zeros_like(z)], dim=1) for z in (first, second))
-        return jensen_shannon(first, second).mean(dim=1)
+        return jensen_shannon(binary_logits(first), binary_logits(second)).mean(dim=1)
     log_p, log_q = F.log_softmax(first, dim=1), F.log_softmax(second, dim=1)
     log_m = torch.logaddexp(log_p, log_q) - torch.log(torch.tensor(2.0, dtype=log_p.dtype))
     divergence = 0.5 * (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)).sum(dim=1)
@@ -68,8 +72,5 @@ class PredictionConsistency(Detector):
 
     def forward(self, views: Views) -> torch.Tensor:
         other = views.reformed_prediction if self.reformer is None else views.prediction_under(self.reformer)
-        moved = jensen_shannon(views.prediction, other, self.sigmoid).flatten(1)
-        if not self.body_only:
-            return moved.mean(dim=1)
-        body = views.body.flatten(1).to(moved.dtype)
-        return (moved * body).sum(dim=1) / body.sum(dim=1).clamp_min(1)
+        moved = jensen_shannon(views.prediction, other, self.sigmoid)
+        return views.mean_over_body(moved) if self.body_only else moved.flatten(1).mean(dim=1)

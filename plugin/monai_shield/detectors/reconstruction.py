@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
+from typing_extensions import Self
 
 from monai_shield.transforms import StandardizeFrequency
 
@@ -107,7 +108,7 @@ class ReconstructionDetector(Detector):
             )
         return view
 
-    def fit(self, images: Iterable[torch.Tensor]) -> ReconstructionDetector:
+    def fit(self, images: Iterable[torch.Tensor]) -> Self:
         """
         Fit the scale on clean training images; does nothing in space.
 

@@ -74,6 +74,11 @@ class Views:
         """Share of the pixels that belong to the body, (B,)."""
         return self.body.flatten(1).to(self.image.dtype).mean(dim=1)
 
+    def mean_over_body(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean of values (B, H, W[, D]) over the pixels of the body, (B,); 0 where there is no body."""
+        body = self.body.flatten(1).to(values.dtype)
+        return (values.flatten(1) * body).sum(dim=1) / body.sum(dim=1).clamp_min(1)
+
     @cached_property
     def prediction(self) -> torch.Tensor:
         """Logits of the target on the image as it came, (B, K, H, W[, D])."""

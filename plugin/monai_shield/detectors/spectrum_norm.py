@@ -1,0 +1,43 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Detection by how far each frequency is from its usual magnitude, without a network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from .reconstruction import ReconstructionDetector
+
+__all__ = ["SpectrumNorm"]
+
+
+class SpectrumNorm(ReconstructionDetector):
+    r"""
+    2-norm of the magnitude of the spectrum, each frequency standardized over clean training images,
+
+    .. math:: s = \Big( \sum_f \Big( \frac{|F(f)| - \mu_f}{\sigma_f} \Big)^2 \Big)^{1/2}
+
+    This is the error of a :class:`ReconstructionDetector` that reconstructs nothing: what its network adds to the
+    standardization shows in a score that is better than this one. The shift makes no difference.
+
+    Args:
+        spatial_size: size of the images, which fixes the frequency grid.
+        channels: number of image channels.
+    """
+
+    info = {"title": "norm of the standardized spectrum", "source": "arXiv 2009.11090, without its network"}  # noqa: RUF012
+
+    def __init__(self, spatial_size: Sequence[int], channels: int = 1) -> None:
+        nothing = torch.nn.Threshold(math.inf, 0.0)  # 0 whatever it is given
+        super().__init__(nothing, "frequency", spatial_size, channels)
