@@ -103,7 +103,7 @@ def run_defense_study(study: DefenseStudy, comparisons: Sequence[tuple[str, str]
 def _write_defenses(study: DefenseStudy, comparisons: Sequence[tuple[str, str]], more: dict[str, Any]) -> None:
     facts = provenance(seed=study.seed, processes=idist.get_world_size(), **more)
     summary = DefenseSummary(study, comparisons).as_dict()
-    results = plain(summary | {"settings": study.described(), "provenance": facts})
+    results = _rounded(plain(summary | {"settings": study.described(), "provenance": facts}))
     with atomic_path(study.output_dir / "results.json") as temporary:
         temporary.write_text(json.dumps(results, separators=(",", ":")) + "\n")
     write_rows(results, study.output_dir)
@@ -112,3 +112,12 @@ def _write_defenses(study: DefenseStudy, comparisons: Sequence[tuple[str, str]],
     with atomic_path(study.output_dir / "results.md") as temporary:
         temporary.write_text(text)
     sys.stdout.write(text)
+
+
+def _rounded(value: Any) -> Any:
+    """Six digits tell more than any interval here is wide, and halve the file."""
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_rounded(entry) for entry in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
