@@ -23,7 +23,8 @@ from sklearn.metrics import roc_curve
 from monai_shield.detectors.calibration import threshold_of
 from monai_shield.metrics import PersonResamples, dice_of_counts
 
-from .defenses import DefenseStudy, ImageSet
+from .defenses import DefenseStudy
+from .image_set import ImageSet
 
 __all__ = ["MEAN", "POOLED", "DefenseSummary"]
 

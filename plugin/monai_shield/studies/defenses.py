@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -28,37 +27,18 @@ from monai_shield.metrics import overlap_counts
 
 from .cells import CellStore, fingerprint_of
 from .data import StudyData, person_of
+from .image_set import ImageSet
 from .jobs import Job, distributed, run_jobs
 from .parts import AttackPart, DetectorPart, TargetPart
+from .rival_cells import RivalCells
+from .rivals import DefenseGANPart
 from .volume import AttackedVolume
 
-__all__ = ["DefenseStudy", "ImageSet"]
+__all__ = ["DefenseStudy"]
 
 logger = logging.getLogger(__name__)
 Cell = dict[str, Any]
 FACTS = ("steps", "success", "norm_linf", "norm_l2")
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """
-    Images that are measured together.
-
-    Args:
-        kind: "val" for the clean validation slices, "clean" for the clean test slices, "whole" for all slices of the
-            test scans, or an attack's name.
-        target: whose predictions are looked at, and whom the attack was made for; None where nobody's are.
-        variant: "raw" or "exported" for an attack.
-    """
-
-    kind: str
-    target: str | None = None
-    variant: str = ""
-
-    @property
-    def name(self) -> str:
-        """A name for files and progress bars."""
-        return ", ".join(part for part in (self.target, self.kind, self.variant) if part)
 
 
 CLEAN = ImageSet("clean")
@@ -84,6 +64,8 @@ class DefenseStudy:
         defenses: name to the names of the detectors, one after the other, and that of the reformer: (detector, ...,
             reformer).
         baselines: name to what makes a detector without training; one with a ``fit`` is fitted on training images.
+        hardened: name to target that was trained to resist: attacked as well, but not defended.
+        rivals: name to defense that is measured on fewer slices, against the pooled attacks.
         consistency_reformer: reformer that the detectors see which compare predictions.
         output_dir: where cells go.
         seed: of everything.
@@ -108,6 +90,8 @@ class DefenseStudy:
         baselines: Mapping[str, Callable[[], Detector]],
         consistency_reformer: str,
         output_dir: str | Path,
+        hardened: Mapping[str, TargetPart] | None = None,
+        rivals: Mapping[str, DefenseGANPart] | None = None,
         seed: int = 0,
         seeds: int = 3,
         groups: Sequence[str] | None = None,
@@ -117,6 +101,8 @@ class DefenseStudy:
     ) -> None:
         self.data = data
         self.targets = dict(targets)
+        self.hardened = dict(hardened or {})
+        self.everyone = self.targets | self.hardened
         self.attacks = dict(attacks)
         self.detectors = {name: part for name, part in detectors.items() if groups is None or part.group in groups}
         self.reformers = dict(reformers)
@@ -130,7 +116,9 @@ class DefenseStudy:
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.cells = CellStore(self.output_dir / "cells")
-        _check_names("targets that come first", [t.after for t in targets.values() if t.after is not None], targets)
+        self.rivals = RivalCells(self, rivals or {})
+        first = [part.after for part in self.everyone.values() if part.after is not None]
+        _check_names("targets that come first", first, self.targets)
         _check_names("reformers", reformers.values(), detectors)
         _check_names("consistency_reformer", [consistency_reformer], reformers)
         for *guards, reformer in self.defenses.values():
@@ -141,10 +129,15 @@ class DefenseStudy:
         """Do all of it, or what is left of it."""
         with distributed():
             stages: dict[str, list[Job]] = {
-                "training": [*self._target_jobs(after=False), *self._detector_jobs()],
+                "training": [
+                    *self._target_jobs(after=False),
+                    *self._detector_jobs(),
+                    *self.rivals.training_jobs(),
+                ],
                 "training on": list(self._target_jobs(after=True)),
                 "attacking": list(self._attack_jobs()),
-                "measuring": list(self._measure_jobs()),
+                "searching": list(self.rivals.search_jobs()),
+                "measuring": [*self._measure_jobs(), *self.rivals.measure_jobs()],
             }
             for description, jobs in stages.items():
                 run_jobs(jobs, self.output_dir / "claims", description)
@@ -165,7 +158,8 @@ class DefenseStudy:
                 name: {"attack": repr(part.attack), "every": part.every, "pooled": part.pooled}
                 for name, part in self.attacks.items()
             },
-            "targets": {name: repr(part.training) for name, part in self.targets.items()},
+            "targets": {name: repr(part.training) for name, part in self.everyone.items()},
+            "rivals": {name: repr(part) for name, part in self.rivals.parts.items()},
             "detectors": {name: repr(part.training) for name, part in self.detectors.items()},
             "reformers": self.reformers,
             "defenses": {name: list(parts) for name, parts in self.defenses.items()},
@@ -179,7 +173,7 @@ class DefenseStudy:
 
     def target_fingerprint(self, name: str) -> str:
         """Of what a target depends on."""
-        part = self.targets[name]
+        part = self.everyone[name]
         before = None if part.after is None else self.target_fingerprint(part.after)
         return fingerprint_of([part, before, self.seed, self.data.fingerprint])
 
@@ -188,15 +182,15 @@ class DefenseStudy:
         return fingerprint_of([self.detectors[name].learned(), self.seed, k, self.data.fingerprint])
 
     def _target_jobs(self, after: bool) -> Iterator[Job]:
-        for name, part in self.targets.items():
+        for name, part in self.everyone.items():
             if (part.after is not None) == after:
                 key = ("targets", name, self.target_fingerprint(name))
                 yield Job(f"target {name}", partial(self.cells.has, *key), partial(self._train_target, name, key))
 
     def _train_target(self, name: str, key: tuple[str, str, str]) -> None:
-        part = self.targets[name]
-        before = None if part.after is None else self.target(part.after)
-        network = part.train(self.data, self.seed, self._checkpoint(*key), self.device, before)
+        part = self.everyone[name]
+        before = None if part.after is None else self.trained_target(part.after)
+        network = part.train(self.data, self.seed, self.checkpoint(*key), self.device, before)
         self.cells.put(*key, {"state": _state(network)})
 
     def _detector_jobs(self) -> Iterator[Job]:
@@ -208,10 +202,11 @@ class DefenseStudy:
     def _train_detector(self, name: str, k: int, key: tuple[str, str, str]) -> None:
         # another stream of seeds than the targets'
         seed = self.seed + 1000 * (k + 1)
-        detector = self.detectors[name].train(self.data, seed, self._checkpoint(*key), self.device)
+        detector = self.detectors[name].train(self.data, seed, self.checkpoint(*key), self.device)
         self.cells.put(*key, {"state": _state(detector)})
 
-    def _checkpoint(self, volume: str, name: str, fingerprint: str) -> Path:
+    def checkpoint(self, volume: str, name: str, fingerprint: str) -> Path:
+        """Where the training of a cell's network leaves what it needs to go on."""
         return self.cells.path(volume, name, fingerprint).with_suffix(".checkpoint")
 
     @cache  # noqa: B019 - a study lives as long as its process
@@ -220,9 +215,9 @@ class DefenseStudy:
         cell = self.cells.load("targets", name, self.target_fingerprint(name))
         if cell is None:
             raise ValueError(f"target '{name}' is not trained yet.")
-        network = self.targets[name].network().to(self.device)
+        network = self.everyone[name].network().to(self.device)
         network.load_state_dict(cell["state"])
-        return FrozenNetwork(network)
+        return network
 
     @cache  # noqa: B019
     def detector(self, name: str, k: int = 0) -> ReconstructionDetector:
@@ -254,7 +249,7 @@ class DefenseStudy:
 
     def _attack_jobs(self) -> Iterator[Job]:
         for attack in self.attacks:
-            for target in self.targets:
+            for target in self.everyone:
                 for volume in self.data.volumes:
                     key = self.adversarial_key(target, attack, volume)
                     yield Job(
@@ -301,7 +296,7 @@ class DefenseStudy:
         """Everything that is measured."""
         yield ImageSet("val")
         yield ImageSet("clean")
-        for target in self.targets:
+        for target in self.everyone:
             for kind in ("whole", "val", "clean"):
                 yield ImageSet(kind, target)
             for attack in self.attacks:
@@ -320,19 +315,19 @@ class DefenseStudy:
                     raise ValueError(f"'{which.name}' of scan '{volume}' is not made yet.")
                 parts.append(cell["exported" if which.variant == "exported" else "image"])
             else:
-                parts.append(scan.slices[self._places(which, scan)])
+                parts.append(scan.slices[self.places(which, scan)])
         return torch.cat(parts).contiguous()
 
     def labels(self, which: ImageSet) -> torch.Tensor:
         """The labels of a set of test images, (B, 1, ., .)."""
-        return torch.cat([scan.labels[self._places(which, scan)] for scan in self.data.volumes.values()])
+        return torch.cat([scan.labels[self.places(which, scan)] for scan in self.data.volumes.values()])
 
     def owners(self, which: ImageSet) -> list[str]:
         """Which scan each image of a set of test images is of."""
-        places = {volume: self._places(which, scan) for volume, scan in self.data.volumes.items()}
+        places = {volume: self.places(which, scan) for volume, scan in self.data.volumes.items()}
         return [volume for volume, found in places.items() for _ in found]
 
-    def _places(self, which: ImageSet, scan: AttackedVolume) -> torch.Tensor:
+    def places(self, which: ImageSet, scan: AttackedVolume) -> torch.Tensor:
         """Which slices of a scan are in a set of test images."""
         if which.kind == "whole":
             return torch.arange(len(scan.slices))
@@ -354,7 +349,7 @@ class DefenseStudy:
         fingerprint = self.set_fingerprint(which)
         heading = f"scores/{which.name}"
         keys: dict[tuple[str, int | None], tuple[str, str, str]] = {}
-        if which.kind == "whole":
+        if which.kind == "whole" or which.target in self.hardened:
             return keys
         if which.target is None or which.kind in self.attacks:
             for name, k in self.trained():
@@ -371,7 +366,9 @@ class DefenseStudy:
         if which.target is None or which.kind == "val":
             return {}
         fingerprint = self.set_fingerprint(which)
-        ways: list[str | None] = [None] if which.kind == "whole" else [None, *self.reformers]
+        ways: list[str | None] = [None]
+        if which.kind != "whole" and which.target not in self.hardened:
+            ways += self.reformers
         keys: dict[str | None, tuple[str, str, str]] = {}
         for way in ways:
             made = None if way is None else self.detector_fingerprint(self.reformers[way], 0)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monai.engines import default_prepare_batch
 from torch import nn
 
 from monai_shield.attacks import Attack
@@ -76,17 +77,24 @@ class TargetPart:
             before: the network of ``after``.
         """
         network = build(self.network, seed, device)
-        train_network(
-            network,
-            data.train,
-            self.loss(data).to(device),
-            self.training,
-            seed,
-            checkpoint,
-            device,
-            augmentation=[make() for make in self.augmentation],
-        )
+        self.fit(network, self.loss(data), data, seed, checkpoint, device)
         return network
+
+    def fit(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        data: StudyData,
+        seed: int,
+        checkpoint: Path,
+        device: torch.device,
+        prepare_batch: Callable[..., Any] = default_prepare_batch,
+    ) -> None:
+        """Train a network as the settings say; arguments as of :func:`train_network`."""
+        augmentation = [make() for make in self.augmentation]
+        train_network(
+            network, data.train, loss.to(device), self.training, seed, checkpoint, device, prepare_batch, augmentation
+        )
 
     def loss(self, data: StudyData) -> nn.Module:
         """The paper's loss, with the weights of the training labels."""

@@ -21,7 +21,8 @@ import torch
 from monai_shield.transforms.spectrum import frequency_magnitude
 from monai_shield.utils import atomic_path
 
-from .defenses import DefenseStudy, ImageSet
+from .defenses import DefenseStudy
+from .image_set import ImageSet
 
 __all__ = ["radial_power", "study_spectra", "write_spectra"]
 
