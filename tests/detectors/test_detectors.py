@@ -27,6 +27,7 @@ from monai_shield.detectors import (
     PredictionConsistency,
     ReconstructionBatch,
     ReconstructionDetector,
+    SequentialDetector,
     UncalibratedError,
     Views,
     ZeroShare,
@@ -53,6 +54,11 @@ def make(kind: type[Detector], size: tuple[int, ...]) -> Detector:
     if kind is CombinedDetector:
         scores = {"zeros": torch.rand(9) + 0.1, "energy": torch.rand(9) + 0.1}
         return CombinedDetector(parts()).fit(scores, torch.linspace(0.1, 0.9, 9))
+    if kind is SequentialDetector:
+        detector = SequentialDetector(parts())
+        detector.calibrate({name: torch.linspace(0, 1, 99) for name in detector.detectors})
+        detector.calibration = None
+        return detector
     return kind()
 
 

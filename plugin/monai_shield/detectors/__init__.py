@@ -16,12 +16,14 @@ from .calibration import Calibration, threshold_of
 from .combined import CombinedDetector
 from .consistency import PredictionConsistency, jensen_shannon
 from .reconstruction import ReconstructionBatch, ReconstructionDetector
+from .sequential import SequentialDetector
 from .views import Views
 
 DETECTORS: tuple[type[Detector], ...] = (
     ReconstructionDetector,
     PredictionConsistency,
     CombinedDetector,
+    SequentialDetector,
     HighFrequencyEnergy,
     ZeroShare,
 )
@@ -35,6 +37,7 @@ __all__ = [
     "PredictionConsistency",
     "ReconstructionBatch",
     "ReconstructionDetector",
+    "SequentialDetector",
     "UncalibratedError",
     "Views",
     "ZeroShare",

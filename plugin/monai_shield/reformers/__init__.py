@@ -10,6 +10,7 @@
 # limitations under the License.
 """Reformers: networks, from image to image of the same shape, that pull an image toward the clean ones."""
 
+from .defense_gan import DefenseGAN, resample
 from .training import ReformerBatch
 
-__all__ = ["ReformerBatch"]
+__all__ = ["DefenseGAN", "ReformerBatch", "resample"]

@@ -15,3 +15,4 @@ from .evaluation import ShieldEvaluation
 from .run import provenance, run_attack_study, run_evaluation
 from .summary import EvaluationSummary
 from .tables import write_results
+from .wgan import gradient_penalty, train_wgan
