@@ -56,7 +56,7 @@ def make(kind: type[Detector], size: tuple[int, ...]) -> Detector:
         return CombinedDetector(parts()).fit(scores, torch.linspace(0.1, 0.9, 9))
     if kind is SequentialDetector:
         detector = SequentialDetector(parts())
-        detector.calibrate({name: torch.linspace(0, 1, 99) for name in detector.detectors})
+        detector.calibrate({name: torch.linspace(0, 1, 99) for name in detector.stages})
         detector.calibration = None
         return detector
     return kind()

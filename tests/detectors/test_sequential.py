@@ -80,7 +80,7 @@ def test_one_threshold_decides_as_the_sequence_does(seed: int, number: int, rule
         new[row, column] = odd[row]
     images = new[:, None, None, :]
     rejected = detector.calibrated().rejects(detector(Views(images)))
-    stages = list(detector.detectors.values())
+    stages = list(detector.stages.values())
     assert rejected.tolist() == [one_after_the_other(stages, image[None]) for image in images]
     assert bool(rejected[:3].all())
 
@@ -159,7 +159,7 @@ def test_a_refused_calibration_changes_nothing() -> None:
     clean[3, 1] = math.nan
     with pytest.raises(ValueError, match="NaN"):
         detector.calibrate(by_name(clean), 0.1)
-    assert detector.detectors["detector 0"].calibration is None
+    assert detector.stages["detector 0"].calibration is None
 
 
 def test_bad_settings_are_refused() -> None:

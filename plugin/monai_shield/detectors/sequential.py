@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -60,9 +60,14 @@ class SequentialDetector(Detector):
             raise ValueError("a sequential detector needs at least one detector.")
         self.detectors = torch.nn.ModuleDict(detectors)
 
+    @property
+    def stages(self) -> Mapping[str, Detector]:
+        """The detectors by name, in order."""
+        return cast("Mapping[str, Detector]", self.detectors)
+
     def single_scores(self, views: Views) -> dict[str, torch.Tensor]:
         """The score of each detector by name, each (B,)."""
-        return {name: detector(views) for name, detector in self.detectors.items()}
+        return {name: detector(views) for name, detector in self.stages.items()}
 
     def calibrate(
         self,
@@ -90,12 +95,12 @@ class SequentialDetector(Detector):
         """
         if not 0 < t_fp < 1:
             raise ValueError(f"t_fp must be in (0, 1), got {t_fp}.")
-        missing = set(self.detectors) - set(scores)
+        missing = set(self.stages) - set(scores)
         if missing:
             raise ValueError(f"no validation scores of {', '.join(sorted(missing))}.")
-        share = Fraction(str(t_fp)) / len(self.detectors)
-        fitted = {name: Calibration.fit(scores[name], share, rule, volumes, source) for name in self.detectors}
-        for name, detector in self.detectors.items():
+        share = Fraction(str(t_fp)) / len(self.stages)
+        fitted = {name: Calibration.fit(scores[name], share, rule, volumes, source) for name in self.stages}
+        for name, detector in self.stages.items():
             detector.calibration = fitted[name]
         self.calibration = Calibration.fit(self.combine(scores), t_fp, rule, volumes, source, threshold=-1.0)
         return self.calibration
@@ -114,7 +119,7 @@ class SequentialDetector(Detector):
             UncalibratedError: where a detector has no threshold.
         """
         single = []
-        for name, detector in self.detectors.items():
+        for name, detector in self.stages.items():
             score, calibration = scores[name], detector.calibrated()
             ratio = calibration.p_value(score) / calibration.p_value(torch.tensor([calibration.threshold]).double())
             single.append(torch.where(torch.isfinite(score), -ratio.to(score.device), torch.inf))

@@ -120,10 +120,10 @@ class DefenseGAN(nn.Module):
         # The caller may have turned gradients off; a tensor born in inference mode could not take part in them.
         with torch.inference_mode(False), eval_mode(self.generator):
             goal = resample(image.as_subclass(Tensor).detach().clone().to(self.starts), self.size)
-            restarts = len(self.starts)
-            found, error = self._search(goal.repeat_interleave(restarts, dim=0), self.starts.repeat(len(goal), 1))
-            error, best = error.view(-1, restarts).min(dim=1)
-            return found.view(-1, restarts, *goal.shape[1:])[torch.arange(len(goal)), best], error
+            batch, restarts = len(goal), len(self.starts)
+            found, error = self._search(goal.repeat_interleave(restarts, dim=0), self.starts.repeat(batch, 1))
+            error, best = error.view(batch, restarts).min(dim=1)
+            return found.view(batch, restarts, *goal.shape[1:])[torch.arange(batch), best], error
 
     def forward(self, image: Tensor) -> Tensor:
         """
