@@ -148,12 +148,13 @@ class DefenseGAN(nn.Module):
                         f"the generator makes images of shape {tuple(image.shape[1:])}, not {tuple(goal.shape[1:])}."
                     )
                 error = (image - goal).square().flatten(1).mean(dim=1)
+                total = error.sum()
             better = error.detach() < best_error
             best = torch.where(better[:, None, None, None], image.detach(), best)
             best_error = torch.where(better, error.detach(), best_error)
             if step < self.steps:
                 # Only the latent vectors' gradient: the generator's parameters keep theirs.
-                (latent.grad,) = torch.autograd.grad(error.sum(), latent)
+                (latent.grad,) = torch.autograd.grad(total, latent)
                 optimizer.step()
         return best, best_error
 

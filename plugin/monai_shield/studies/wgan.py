@@ -132,7 +132,7 @@ def train_wgan(
         critic_optimizer.zero_grad()
         (penalty_weight * penalty - distance).backward()
         critic_optimizer.step()
-        return float(distance)
+        return float(distance.detach())
 
     def step(engine: Engine, batch: Any) -> dict[str, float]:
         generator.train()
