@@ -29,6 +29,7 @@ from monai_shield.detectors import (
     RadialLogPower,
     ReconstructionBatch,
     ReconstructionDetector,
+    SequentialDetector,
     SpectrumNorm,
     UncalibratedError,
     Views,
@@ -60,6 +61,11 @@ def make(kind: type[Detector], size: tuple[int, ...]) -> Detector:
         return RadialLogPower(bins=4).fit(images(size, 6, seed=1))
     if kind is SpectrumNorm:
         return SpectrumNorm(size).fit(images(size, 6, seed=1))
+    if kind is SequentialDetector:
+        detector = SequentialDetector(parts())
+        detector.calibrate({name: torch.linspace(0, 1, 99) for name in detector.stages})
+        detector.calibration = None
+        return detector
     return kind()
 
 

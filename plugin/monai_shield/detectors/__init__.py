@@ -18,6 +18,7 @@ from .consistency import PredictionConsistency, jensen_shannon
 from .entropy import MeanEntropy, entropy
 from .radial_power import RadialLogPower
 from .reconstruction import ReconstructionBatch, ReconstructionDetector
+from .sequential import SequentialDetector
 from .spectrum_norm import SpectrumNorm
 from .views import Views
 
@@ -28,6 +29,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     MeanEntropy,
     RadialLogPower,
     SpectrumNorm,
+    SequentialDetector,
     HighFrequencyEnergy,
     LaplacianNoise,
     ZeroShare,
@@ -45,6 +47,7 @@ __all__ = [
     "RadialLogPower",
     "ReconstructionBatch",
     "ReconstructionDetector",
+    "SequentialDetector",
     "SpectrumNorm",
     "UncalibratedError",
     "Views",

@@ -24,7 +24,7 @@ __all__ = ["Calibration", "Rule", "threshold_of"]
 Rule = Literal["conformal", "empirical"]
 
 
-def threshold_of(scores: torch.Tensor, t_fp: float, rule: Rule = "conformal") -> float:
+def threshold_of(scores: torch.Tensor, t_fp: float | Fraction, rule: Rule = "conformal") -> float:
     """
     The threshold above which an image is rejected, from n clean validation scores.
 
@@ -90,11 +90,12 @@ class Calibration:
     def fit(
         cls,
         scores: torch.Tensor,
-        t_fp: float = 0.05,
+        t_fp: float | Fraction = 0.05,
         rule: Rule = "conformal",
         volumes: Sequence[Any] | None = None,
         source: str = "",
         details: dict[str, str] | None = None,
+        threshold: float | None = None,
     ) -> Calibration:
         """
         Calibrate.
@@ -106,9 +107,11 @@ class Calibration:
             volumes: for each score, which volume it came from.
             source: what it was calibrated on, in words.
             details: anything else worth keeping, such as the sums of the weights in use.
+            threshold: where it is not to be chosen from these scores, but was by the same rule from others.
         """
         scores = scores.detach().double().cpu()
-        threshold = threshold_of(scores, t_fp, rule)
+        if threshold is None:
+            threshold = threshold_of(scores, t_fp, rule)
         limit = None
         names = [] if volumes is None else list(dict.fromkeys(volumes))
         if volumes is not None:
@@ -117,7 +120,7 @@ class Calibration:
             rejected = scores > threshold
             share = [rejected[[volume == name for volume in volumes]].double().mean() for name in names]
             limit = float(max(share))
-        return cls(scores.sort().values, threshold, t_fp, rule, limit, len(names), source, dict(details or {}))
+        return cls(scores.sort().values, threshold, float(t_fp), rule, limit, len(names), source, dict(details or {}))
 
     def p_value(self, score: torch.Tensor) -> torch.Tensor:
         """(1 + number of clean scores at or above `score`) / (n + 1), the conformal p-value, (B,)."""

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from .dcgan import dcgan_critic, dcgan_generator
 from .fc_densenet import FCDenseNet, FCDenseNet103
 from .filtered import FilteredNetwork
 from .low_pass import LowPass
@@ -30,4 +31,6 @@ __all__ = [
     "SegNet",
     "ShuffledNetwork",
     "circular_padding",
+    "dcgan_critic",
+    "dcgan_generator",
 ]

@@ -11,6 +11,7 @@
 """Reformers: networks, from image to image of the same shape, that pull an image toward the clean ones."""
 
 from .bit_depth import BitDepth
+from .defense_gan import DefenseGAN, resample
 from .training import ReformerBatch
 
-__all__ = ["BitDepth", "ReformerBatch"]
+__all__ = ["BitDepth", "DefenseGAN", "ReformerBatch", "resample"]

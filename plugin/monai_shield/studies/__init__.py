@@ -14,8 +14,11 @@ from .attack_study import AttackStudy, attack_study_table
 from .data import StudyData
 from .defenses import DefenseStudy
 from .evaluation import ShieldEvaluation
+from .hardened import AdversarialTarget, DistilledTarget
 from .parts import AttackPart, DetectorPart, TargetPart
+from .rivals import DefenseGANPart
 from .run import provenance, run_attack_study, run_defense_study, run_evaluation
 from .summary import EvaluationSummary
 from .tables import write_results
 from .training import Training
+from .wgan import gradient_penalty, train_wgan

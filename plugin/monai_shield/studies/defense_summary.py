@@ -60,11 +60,12 @@ class DefenseSummary:
         """Everything."""
         return {
             "detectors": [self._about(name) for name in self.everybody],
-            "targets": [self._target(name) for name in self.study.targets],
+            "targets": [self._target(name) for name in self.study.everyone],
             "undefended": list(self._undefended()),
             "detection": list(self._detection()),
             "comparisons": list(self._compared()),
             "defenses": list(self._defended()),
+            "rivals": list(self._rivals()),
             "roc": list(self._curves()),
         }
 
@@ -108,7 +109,8 @@ class DefenseSummary:
         table = self._dice_by_scan(counts, scans, np.ones(len(scans), dtype=bool))
         return {
             "target": name,
-            "parameters": _parameters(self.study.targets[name].network()),
+            "hardened": name in self.study.hardened,
+            "parameters": _parameters(self.study.everyone[name].network()),
             "dice": self._interval(np.nanmean(table, axis=1)),
             "structures": {
                 structure: self._interval(table[:, k]) for k, structure in enumerate(self.study.data.structures)
@@ -116,7 +118,7 @@ class DefenseSummary:
         }
 
     def _undefended(self) -> Iterator[Row]:
-        for target in self.study.targets:
+        for target in self.study.everyone:
             for attack in self.study.attacks:
                 facts = self._facts(target, attack)
                 for variant in VARIANTS:
@@ -125,6 +127,7 @@ class DefenseSummary:
                     clean = self.counts(ImageSet("clean", target), None)[self.clean_rows(attack)]
                     yield {
                         "target": target,
+                        "hardened": target in self.study.hardened,
                         "attack": attack,
                         "variant": variant,
                         "slices": len(scans),
@@ -289,36 +292,97 @@ class DefenseSummary:
         bare, attacked = self.counts(ImageSet("clean", target), None)[rows], self.counts(which, None)
         reformed_clean = self.counts(ImageSet("clean", target), reformer)[rows]
         reformed = self.counts(which, reformer)
-        before, after = _slice_dice(bare), _slice_dice(reformed)
         by_seed = []
         for k in range(min(len(self.everybody[name]) for name in guards)):
             rejected, rejected_clean = np.zeros(len(scans), dtype=bool), np.zeros(len(scans), dtype=bool)
             for name in guards:
                 who = self.everybody[name][k]
                 limit = self.threshold(target, who, self.study.t_fp / len(guards))
+                # not "above": a score that is not a number is rejected too
                 rejected |= ~(self.scores(which, who) <= limit)
                 rejected_clean |= ~(self.clean_scores(target, who)[rows] <= limit)
-            zeroed = reformed.clone()
-            zeroed[torch.from_numpy(rejected), :, :2] = 0
-            deferred = torch.where(torch.from_numpy(rejected)[:, None, None], bare, reformed)
-            everything = np.ones(len(scans), dtype=bool)
-            by_seed.append(
-                {
-                    "undefended": self._dice(attacked, scans, everything),
-                    "reformed": self._dice(reformed, scans, everything),
-                    "accepted": self._dice(reformed, scans, ~rejected),
-                    "rejected_as_zero": self._dice(zeroed, scans, everything),
-                    "rejected_deferred": self._dice(deferred, scans, everything),
-                    "harm": self._by_scan(np.maximum(0, before - after) * ~rejected, scans),
-                    "accepted_attacked": self._by_scan(~rejected, scans),
-                    "accepted_clean": self._by_scan(~rejected_clean, scans),
-                    "clean": self._dice(bare, scans, everything),
-                    "clean_reformed": self._dice(reformed_clean, scans, everything),
-                }
-            )
-        with np.errstate(invalid="ignore"):
-            means = {name: _mean([each[name] for each in by_seed]) for name in by_seed[0]}
-        return {name: self.draws.mean(values) for name, values in means.items()}
+            by_seed.append(self._readings(bare, attacked, reformed_clean, reformed, rejected, rejected_clean, scans))
+        return {name: self.draws.mean(_mean([each[name] for each in by_seed])) for name in by_seed[0]}
+
+    def _readings(
+        self,
+        bare: torch.Tensor,
+        attacked: torch.Tensor,
+        reformed_clean: torch.Tensor,
+        reformed: torch.Tensor,
+        rejected: np.ndarray,
+        rejected_clean: np.ndarray,
+        scans: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """
+        Every reading of one defense, each by scan, (V,).
+
+        Args:
+            bare: overlap counts of the clean slices without a defense, (S, K, 3).
+            attacked: of the attacked slices without one.
+            reformed_clean: of the reformed clean slices.
+            reformed: of the reformed attacked slices.
+            rejected: which attacked slices are rejected, (S,).
+            rejected_clean: which clean ones.
+            scans: which scan each slice is of, (S,).
+        """
+        zeroed = reformed.clone()
+        zeroed[torch.from_numpy(rejected), :, :2] = 0
+        deferred = torch.where(torch.from_numpy(rejected)[:, None, None], bare, reformed)
+        lost = np.maximum(0, _slice_dice(bare) - _slice_dice(reformed))
+        everything = np.ones(len(scans), dtype=bool)
+        return {
+            "undefended": self._dice(attacked, scans, everything),
+            "reformed": self._dice(reformed, scans, everything),
+            "accepted": self._dice(reformed, scans, ~rejected),
+            "rejected_as_zero": self._dice(zeroed, scans, everything),
+            "rejected_deferred": self._dice(deferred, scans, everything),
+            "harm": self._by_scan(lost * ~rejected, scans),
+            "accepted_attacked": self._by_scan(~rejected, scans),
+            "accepted_clean": self._by_scan(~rejected_clean, scans),
+            "clean": self._dice(bare, scans, everything),
+            "clean_reformed": self._dice(reformed_clean, scans, everything),
+        }
+
+    def _rivals(self) -> Iterator[Row]:
+        """Every rival, with the AUC of its own error, on the slices that it was asked for."""
+        for name in self.study.rivals.parts:
+            pooled: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
+            for target in self.study.targets:
+                for attack in self.pooled:
+                    for variant in VARIANTS:
+                        drawn = self._rival(name, ImageSet(attack, target, variant))
+                        yield self._rival_row(name, target, attack, variant, drawn)
+                        for key in ((target, variant), (MEAN, variant)):
+                            pooled.setdefault(key, []).append(drawn)
+            for (target, variant), parts in pooled.items():
+                mean = {each: np.mean([part[each] for part in parts], axis=0) for each in parts[0]}
+                yield self._rival_row(name, target, POOLED, variant, mean)
+
+    def _rival_row(self, name: str, target: str, attack: str, variant: str, drawn: Mapping[str, np.ndarray]) -> Row:
+        where = {"rival": name, "target": target, "attack": attack, "variant": variant}
+        return where | {reading: self.draws.interval(each) for reading, each in drawn.items()}
+
+    def _rival(self, name: str, which: ImageSet) -> dict[str, np.ndarray]:
+        """What a rival makes of one set of attacked images, each (1 + resamples,)."""
+        rivals, target, clean = self.study.rivals, which.target or "", ImageSet("clean")
+        scans = self.scans(which)[rivals.rows(name, which)]
+
+        def searched(where: ImageSet) -> np.ndarray:
+            return self._cell(rivals.search_key(name, where))["scores"].numpy()
+
+        limit = threshold_of(torch.from_numpy(searched(ImageSet("val"))), self.study.t_fp, "empirical")
+        readings = self._readings(
+            self.counts(ImageSet("clean", target), None)[rivals.rows(name, clean)],
+            self.counts(which, None)[rivals.rows(name, which)],
+            self._cell(rivals.count_key(name, clean, target))["counts"],
+            self._cell(rivals.count_key(name, which, target))["counts"],
+            ~(searched(which) <= limit),
+            ~(searched(clean) <= limit),
+            scans,
+        )
+        drawn = {reading: self.draws.mean(values) for reading, values in readings.items()}
+        return {"auc": self.draws.auc(searched(clean), searched(which), scans, scans)} | drawn
 
     # ---- Dice
 

@@ -27,9 +27,11 @@ __all__ = [
     "attack_columns",
     "auc_table",
     "comparison_table",
+    "defended",
     "defense_table",
     "defense_tables",
     "find",
+    "rival_table",
     "structure_table",
     "target_table",
     "undefended_table",
@@ -38,7 +40,7 @@ __all__ = [
 
 Results = Mapping[str, Any]
 Row = Mapping[str, Any]
-TABLES = ("targets", "detectors", "undefended", "detection", "comparisons", "defenses", "roc")
+TABLES = ("targets", "detectors", "undefended", "detection", "comparisons", "defenses", "rivals", "roc")
 #: Columns of a defense: its key in the results, its heading.
 MEASURES = {
     "undefended": "undefended",
@@ -72,8 +74,10 @@ def defense_tables(results: Results) -> dict[str, str]:
         for attack in attack_columns(results):
             tables[f"AUC by detector, {attack}, {variant}"] = auc_table(results, None, variant, attack)
         tables[f"Comparisons, {variant}"] = comparison_table(results, variant)
-        for target in [*(row["target"] for row in results["targets"]), MEAN]:
+        for target in [*defended(results), MEAN]:
             tables[f"Defenses of {target}, pooled, {variant}"] = defense_table(results, target, POOLED, variant)
+        if results["rivals"]:
+            tables[f"Rivals, pooled, {variant}"] = rival_table(results, variant)
     return tables
 
 
@@ -113,6 +117,11 @@ def undefended_table(results: Results) -> str:
     return markdown_table(header, rows)
 
 
+def defended(results: Results) -> list[str]:
+    """The targets that are defended, not hardened."""
+    return [row["target"] for row in results["targets"] if not row["hardened"]]
+
+
 def attack_columns(results: Results) -> list[str]:
     """The attacks, in their order."""
     return list(dict.fromkeys(row["attack"] for row in results["undefended"]))
@@ -128,7 +137,7 @@ def auc_table(results: Results, group: str | None, variant: str, attack: str = P
         variant: "raw" or "exported".
         attack: one of the attacks, or the pooled ones.
     """
-    targets = [row["target"] for row in results["targets"]]
+    targets = defended(results)
     rows = []
     for about in results["detectors"]:
         if group is None or about["group"] == group:
@@ -150,7 +159,7 @@ def auc_table(results: Results, group: str | None, variant: str, attack: str = P
 
 def comparison_table(results: Results, variant: str) -> str:
     """Differences of AUC, pooled attacks, paired by person."""
-    targets = [*(row["target"] for row in results["targets"]), MEAN]
+    targets = [*defended(results), MEAN]
     pairs = dict.fromkeys((row["first"], row["second"]) for row in results["comparisons"])
     rows = []
     for first, second in pairs:
@@ -168,6 +177,16 @@ def defense_table(results: Results, target: str, attack: str, variant: str) -> s
         for row in found
     ]
     return markdown_table(["", "detector", "reformer", *MEASURES.values()], rows)
+
+
+def rival_table(results: Results, variant: str) -> str:
+    """One row a rival and target, the pooled attacks, on the slices that it was asked for."""
+    found = find(results["rivals"], attack=POOLED, variant=variant)
+    rows = [
+        [row["rival"], row["target"], number(row["auc"], 1), *(number(row[name], 2) for name in MEASURES)]
+        for row in found
+    ]
+    return markdown_table(["rival", "target", "AUC", *MEASURES.values()], rows)
 
 
 def write_rows(results: Results, folder: str | Path) -> None:

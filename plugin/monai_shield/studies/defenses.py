@@ -12,8 +12,8 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,6 @@ from .volume import AttackedVolume
 
 __all__ = ["DefenseStudy"]
 
-logger = logging.getLogger(__name__)
 Cell = dict[str, Any]
 FACTS = ("steps", "success", "norm_linf", "norm_l2")
 
@@ -117,8 +116,10 @@ class DefenseStudy:
         self.device = torch.device(device)
         self.cells = CellStore(self.output_dir / "cells")
         self.rivals = RivalCells(self, rivals or {})
-        first = [part.after for part in self.everyone.values() if part.after is not None]
-        _check_names("targets that come first", first, self.targets)
+        first = [part.after for part in self.hardened.values() if part.after is not None]
+        _check_names("hardened targets", first, self.targets)
+        if any(part.after is not None for part in self.targets.values()):
+            raise ValueError("a target that begins with another one belongs to the hardened ones.")
         _check_names("reformers", reformers.values(), detectors)
         _check_names("consistency_reformer", [consistency_reformer], reformers)
         for *guards, reformer in self.defenses.values():
@@ -129,13 +130,10 @@ class DefenseStudy:
         """Do all of it, or what is left of it."""
         with distributed():
             stages: dict[str, list[Job]] = {
-                "training": [
-                    *self._target_jobs(after=False),
-                    *self._detector_jobs(),
-                    *self.rivals.training_jobs(),
-                ],
-                "training on": list(self._target_jobs(after=True)),
-                "attacking": list(self._attack_jobs()),
+                "training": [*self._target_jobs(self.targets), *self._detector_jobs()],
+                "attacking": list(self._attack_jobs(self.targets)),
+                "hardening": [*self._target_jobs(self.hardened), *self.rivals.training_jobs()],
+                "attacking the hardened": list(self._attack_jobs(self.hardened)),
                 "searching": list(self.rivals.search_jobs()),
                 "measuring": [*self._measure_jobs(), *self.rivals.measure_jobs()],
             }
@@ -181,11 +179,10 @@ class DefenseStudy:
         """Of what the weights of a detector depend on."""
         return fingerprint_of([self.detectors[name].learned(), self.seed, k, self.data.fingerprint])
 
-    def _target_jobs(self, after: bool) -> Iterator[Job]:
-        for name, part in self.everyone.items():
-            if (part.after is not None) == after:
-                key = ("targets", name, self.target_fingerprint(name))
-                yield Job(f"target {name}", partial(self.cells.has, *key), partial(self._train_target, name, key))
+    def _target_jobs(self, names: Iterable[str]) -> Iterator[Job]:
+        for name in names:
+            key = ("targets", name, self.target_fingerprint(name))
+            yield Job(f"target {name}", partial(self.cells.has, *key), partial(self._train_target, name, key))
 
     def _train_target(self, name: str, key: tuple[str, str, str]) -> None:
         part = self.everyone[name]
@@ -211,7 +208,11 @@ class DefenseStudy:
 
     @cache  # noqa: B019 - a study lives as long as its process
     def target(self, name: str) -> nn.Module:
-        """A trained target."""
+        """A trained target, ready to be attacked."""
+        return FrozenNetwork(self.trained_target(name))
+
+    def trained_target(self, name: str) -> nn.Module:
+        """A trained target, free to be trained on."""
         cell = self.cells.load("targets", name, self.target_fingerprint(name))
         if cell is None:
             raise ValueError(f"target '{name}' is not trained yet.")
@@ -247,16 +248,15 @@ class DefenseStudy:
 
     # ---- attacks
 
-    def _attack_jobs(self) -> Iterator[Job]:
-        for attack in self.attacks:
-            for target in self.everyone:
-                for volume in self.data.volumes:
-                    key = self.adversarial_key(target, attack, volume)
-                    yield Job(
-                        f"{target}, {attack}, {volume}",
-                        partial(self.cells.has, *key),
-                        partial(self._craft, target, attack, volume, key),
-                    )
+    def _attack_jobs(self, targets: Iterable[str]) -> Iterator[Job]:
+        for attack, target in itertools.product(self.attacks, targets):
+            for volume in self.data.volumes:
+                key = self.adversarial_key(target, attack, volume)
+                yield Job(
+                    f"{target}, {attack}, {volume}",
+                    partial(self.cells.has, *key),
+                    partial(self._craft, target, attack, volume, key),
+                )
 
     def attack_fingerprint(self, target: str, attack: str) -> str:
         """Of what the adversarial images depend on."""

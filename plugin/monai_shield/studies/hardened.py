@@ -26,7 +26,6 @@ from monai_shield.attacks import PGD, Attack
 
 from .data import StudyData
 from .parts import TargetPart, build
-from .training import train_network
 
 __all__ = ["AdversarialTarget", "DistilledTarget", "Tempered"]
 
@@ -59,7 +58,7 @@ class AdversarialTarget(TargetPart):
         network.load_state_dict(before.state_dict())
 
         def attacked_batch(batch: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-            image, label = default_prepare_batch(dict(batch), *args, **kwargs)  # type: ignore[misc]
+            image, label = _image_and_label(batch, *args, **kwargs)
             return self.attack(network, image, label, image > 0).image, label
 
         self.fit(network, self.loss(data), data, seed, checkpoint, device, attacked_batch)
@@ -94,7 +93,7 @@ class DistilledTarget(TargetPart):
         teacher.eval().requires_grad_(False)
 
         def softened_batch(batch: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-            image, _ = default_prepare_batch(dict(batch), *args, **kwargs)  # type: ignore[misc]
+            image, _ = _image_and_label(batch, *args, **kwargs)
             with torch.no_grad():
                 return image, F.softmax(teacher(image) / self.temperature, dim=1)
 
@@ -122,3 +121,10 @@ class Tempered(nn.Module):
 
     def forward(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         return self.temperature * self.loss(logits / self.temperature, label)
+
+
+def _image_and_label(batch: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    image, label, *_ = default_prepare_batch(dict(batch), *args, **kwargs)
+    if label is None:
+        raise ValueError("a training slice has no label.")
+    return image, label

@@ -13,14 +13,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache, partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from monai_shield.metrics import overlap_counts
-from monai_shield.reformers import DefenseGAN
-from monai_shield.reformers.defense_gan import resample
+from monai_shield.reformers import DefenseGAN, resample
 
 from .cells import fingerprint_of
 from .image_set import ImageSet
@@ -81,7 +80,9 @@ class RivalCells:
         for name in self.parts:
             for which in self.sets():
                 key = self.search_key(name, which)
-                yield Job(f"{name}, {which.name}", partial(self.study.cells.has, *key), partial(self._search, name, which))
+                yield Job(
+                    f"{name}, {which.name}", partial(self.study.cells.has, *key), partial(self._search, name, which)
+                )
 
     def measure_jobs(self) -> Iterator[Job]:
         """The targets' answers to what was found."""
@@ -122,7 +123,7 @@ class RivalCells:
         generator = self.parts[name].train(study.data, study.seed, study.checkpoint(*key), study.device)
         study.cells.put(*key, {"state": {k: v.cpu().contiguous() for k, v in generator.state_dict().items()}})
 
-    @lru_cache(maxsize=None)  # noqa: B019 - lives as long as its process
+    @cache  # noqa: B019 - lives as long as its process
     def defense(self, name: str) -> DefenseGAN:
         """A trained rival."""
         cell = self.study.cells.load(*self.generator_key(name))

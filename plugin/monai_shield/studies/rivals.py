@@ -21,8 +21,7 @@ import torch
 from torch import nn
 
 from monai_shield.handlers import LearningCurve
-from monai_shield.reformers import DefenseGAN
-from monai_shield.reformers.defense_gan import resample
+from monai_shield.reformers import DefenseGAN, resample
 
 from .data import StudyData
 from .parts import build

@@ -1,0 +1,177 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A sequence of detectors decides as they do one after the other, and keeps the rate that they share."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monai_shield.detectors import (
+    Calibration,
+    Detector,
+    HighFrequencyEnergy,
+    SequentialDetector,
+    UncalibratedError,
+    Views,
+    ZeroShare,
+)
+from monai_shield.detectors.calibration import Rule
+
+
+class Recorded(Detector):
+    """Scores an image by one of its pixels."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__()
+        self.place = place
+
+    def forward(self, views: Views) -> torch.Tensor:
+        return views.image.flatten(1)[:, self.place]
+
+
+def sequence(number: int) -> SequentialDetector:
+    return SequentialDetector({f"detector {place}": Recorded(place) for place in range(number)})
+
+
+def by_name(scores: torch.Tensor) -> dict[str, torch.Tensor]:
+    """One column a detector, (n, K)."""
+    return {f"detector {place}": column for place, column in enumerate(scores.T)}
+
+
+def one_after_the_other(detectors: list[Detector], image: torch.Tensor) -> bool:
+    """Whether an image, (1, C, H, W), is stopped on its way."""
+    return any(bool(detector.calibrated().rejects(detector(Views(image)))) for detector in detectors)
+
+
+def clean_scores(seed: int, number: int) -> torch.Tensor:
+    """Scores of 40 to 60 images, (n, K), of few values: many ties."""
+    generator = torch.Generator().manual_seed(seed)
+    images = int(torch.randint(40, 61, (), generator=generator))
+    return torch.randint(16, (images, number), generator=generator).double()
+
+
+seeds, numbers = st.integers(0, 2**31), st.integers(1, 4)
+rules, rates = st.sampled_from(["conformal", "empirical"]), st.sampled_from([0.1, 0.25, 0.3])
+
+
+@settings(max_examples=60)
+@given(seeds, numbers, rules, rates)
+def test_one_threshold_decides_as_the_sequence_does(seed: int, number: int, rule: Rule, t_fp: float) -> None:
+    detector = sequence(number)
+    detector.calibrate(by_name(clean_scores(seed, number)), t_fp, rule)
+    generator = torch.Generator().manual_seed(seed + 1)
+    new = torch.randint(-2, 36, (24, number), generator=generator).double() / 2  # on, between and beyond the scores
+    odd = torch.tensor([math.nan, math.inf, -math.inf]).double()
+    for row, column in enumerate(torch.randint(number, (3,), generator=generator).tolist()):
+        new[row, column] = odd[row]
+    images = new[:, None, None, :]
+    rejected = detector.calibrated().rejects(detector(Views(images)))
+    stages = list(detector.stages.values())
+    assert rejected.tolist() == [one_after_the_other(stages, image[None]) for image in images]
+    assert bool(rejected[:3].all())
+
+
+@settings(max_examples=60)
+@given(seeds, numbers, rules, rates)
+def test_no_more_than_the_rate_of_the_validation_images_is_rejected(
+    seed: int, number: int, rule: Rule, t_fp: float
+) -> None:
+    clean = clean_scores(seed, number)
+    detector = sequence(number)
+    detector.calibrate(by_name(clean), t_fp, rule)
+    rejected = int(detector.calibrated().rejects(detector.combine(by_name(clean))).sum())
+    assert rejected <= Fraction(str(t_fp)) * len(clean)
+
+
+def test_detectors_that_never_agree_use_the_whole_rate() -> None:
+    """Bonferroni's bound is met where no image is strange to two of them."""
+    clean = torch.zeros(120, 3)
+    for place in range(3):
+        clean[40 * place : 40 * (place + 1), place] = torch.arange(1.0, 41.0)
+    detector = sequence(3)
+    calibration = detector.calibrate(by_name(clean), 0.1, "empirical")
+    assert int(calibration.rejects(detector.combine(by_name(clean))).sum()) == 12
+
+
+def test_of_one_detector_the_score_is_its_p_value_relative_to_its_threshold() -> None:
+    clean = torch.arange(1.0, 100.0)  # n = 99: the threshold is the 5th largest, 95
+    detector = sequence(1)
+    detector.calibrate(by_name(clean[:, None]), 0.05)
+    score = detector(Views(torch.tensor([200.0, 95.5, 95.0, 0.0]).view(4, 1, 1, 1)))
+    # p = 1/100, 5/100, 6/100 on the threshold itself, 100/100
+    assert score.tolist() == pytest.approx([-1 / 6, -5 / 6, -1.0, -100 / 6])
+
+
+def test_a_third_of_a_rate_is_exact() -> None:
+    """0.05 / 3 of 60 is 1; in floating point it would be less, and 59 images too few."""
+    clean = torch.rand(59, 3, generator=torch.Generator().manual_seed(0))
+    sequence(3).calibrate(by_name(clean), 0.05)
+    with pytest.raises(ValueError, match="at least 59"):
+        sequence(3).calibrate(by_name(clean[1:]), 0.05)
+
+
+def test_the_limit_of_a_volume_is_that_of_the_sequence() -> None:
+    clean = torch.zeros(40, 2)
+    clean[0, 0] = clean[1, 1] = 1.0
+    volumes = ["a"] * 10 + ["b"] * 30
+    calibration = sequence(2).calibrate(by_name(clean), 0.1, "empirical", volumes, "here")
+    assert calibration.volume_limit == pytest.approx(0.2)
+    assert (calibration.num_volumes, calibration.t_fp, calibration.source) == (2, 0.1, "here")
+
+
+@pytest.mark.parametrize("size", [(8, 12), (6, 8, 10)], ids=["2D", "3D"])
+def test_every_threshold_travels_with_the_weights(size: tuple[int, ...], tmp_path) -> None:
+    def make() -> SequentialDetector:
+        return SequentialDetector({"energy": HighFrequencyEnergy(), "zeros": ZeroShare()})
+
+    images = Views(torch.rand(50, 1, *size, generator=torch.Generator().manual_seed(0)))
+    detector = make()
+    detector.calibrate(detector.single_scores(images), 0.1, source="here")
+    torch.save(detector.state_dict(), tmp_path / "detector.pt")
+    again = make()
+    again.load_state_dict(torch.load(tmp_path / "detector.pt", weights_only=True))
+    assert torch.equal(again(images), detector(images))
+    assert again.calibrated().threshold == -1.0
+
+
+def test_without_thresholds_it_refuses() -> None:
+    with pytest.raises(UncalibratedError, match="Recorded"):
+        sequence(2)(Views(torch.zeros(1, 1, 1, 2)))
+
+
+def test_a_refused_calibration_changes_nothing() -> None:
+    detector = sequence(2)
+    clean = torch.rand(40, 2, generator=torch.Generator().manual_seed(0))
+    clean[3, 1] = math.nan
+    with pytest.raises(ValueError, match="NaN"):
+        detector.calibrate(by_name(clean), 0.1)
+    assert detector.stages["detector 0"].calibration is None
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        SequentialDetector({})
+    with pytest.raises(ValueError, match="detector 1"):
+        sequence(2).calibrate({"detector 0": torch.rand(40)}, 0.1)
+    with pytest.raises(ValueError, match="t_fp"):
+        sequence(2).calibrate(by_name(torch.rand(40, 2)), 1.5)
+
+
+def test_a_threshold_chosen_elsewhere_is_kept() -> None:
+    calibration = Calibration.fit(torch.arange(40.0), 0.1, volumes=["a", "b"] * 20, threshold=30.0)
+    assert calibration.threshold == 30.0
+    assert calibration.volume_limit == pytest.approx(5 / 20)
