@@ -366,7 +366,7 @@ class DefenseSummary:
     def _rival(self, name: str, which: ImageSet) -> dict[str, np.ndarray]:
         """What a rival makes of one set of attacked images, each (1 + resamples,)."""
         rivals, target, clean = self.study.rivals, which.target or "", ImageSet("clean")
-        scans = self.scans(which)[rivals.rows(name, which)]
+        scans = self.scans(which)[rivals.rows(name, which).numpy()]
 
         def searched(where: ImageSet) -> np.ndarray:
             return self._cell(rivals.search_key(name, where))["scores"].numpy()
