@@ -255,7 +255,11 @@ class DefenseSummary:
     # ---- defenses
 
     def _defended(self) -> Iterator[Row]:
-        """Every defense, by target and attack; decisions are averaged over the seeds of the detector."""
+        """
+        Every defense, by target and attack; decisions are averaged over the seeds of the detector.
+
+        Where every image of an attack is rejected, none is left whose Dice could be told; a mean leaves it out.
+        """
         for number, (*guards, reformer) in self.study.defenses.items():
             if not all(name in self.everybody for name in guards):
                 continue
@@ -269,7 +273,7 @@ class DefenseSummary:
                             for key in ((target, variant), (MEAN, variant)):
                                 pooled.setdefault(key, []).append(drawn)
             for (target, variant), parts in pooled.items():
-                drawn = {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
+                drawn = {name: _mean([part[name] for part in parts]) for name in parts[0]}
                 yield self._defense_row(number, guards, reformer, target, POOLED, variant, drawn)
 
     def _defense_row(
@@ -356,7 +360,7 @@ class DefenseSummary:
                         for key in ((target, variant), (MEAN, variant)):
                             pooled.setdefault(key, []).append(drawn)
             for (target, variant), parts in pooled.items():
-                mean = {each: np.mean([part[each] for part in parts], axis=0) for each in parts[0]}
+                mean = {each: _mean([part[each] for part in parts]) for each in parts[0]}
                 yield self._rival_row(name, target, POOLED, variant, mean)
 
     def _rival_row(self, name: str, target: str, attack: str, variant: str, drawn: Mapping[str, np.ndarray]) -> Row:

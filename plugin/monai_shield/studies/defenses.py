@@ -69,7 +69,7 @@ class DefenseStudy:
         output_dir: where cells go.
         seed: of everything.
         seeds: how often a detector is trained at the most.
-        groups: of the detectors; by default all.
+        groups: of the detectors, beside those that reform; by default all.
         t_fp: allowed false-positive rate on the validation slices.
         batch_size: images at a time.
         device: where to compute.
@@ -103,7 +103,11 @@ class DefenseStudy:
         self.hardened = dict(hardened or {})
         self.everyone = self.targets | self.hardened
         self.attacks = dict(attacks)
-        self.detectors = {name: part for name, part in detectors.items() if groups is None or part.group in groups}
+        self.detectors = {
+            name: part
+            for name, part in detectors.items()
+            if groups is None or part.group in groups or name in reformers.values()
+        }
         self.reformers = dict(reformers)
         self.defenses = {name: tuple(parts) for name, parts in defenses.items()}
         self.baselines = dict(baselines)
@@ -337,7 +341,9 @@ class DefenseStudy:
 
     def set_fingerprint(self, which: ImageSet) -> str:
         """Of what a set's images and predictions depend on."""
-        parts: list[object] = [which.variant, self.data.fingerprint, self.data.slices_per_volume]
+        parts: list[object] = [which.variant, self.data.fingerprint]
+        if which.kind not in ("val", "whole"):
+            parts.append(self.data.slices_per_volume)
         if which.target is not None:
             parts.append(self.target_fingerprint(which.target))
             if which.kind in self.attacks:
