@@ -253,8 +253,6 @@ class DefenseSummary:
     def _defended(self) -> Iterator[Row]:
         """Every defense, by target and attack; decisions are averaged over the seeds of the detector."""
         for number, (*guards, reformer) in self.study.defenses.items():
-            if not all(name in self.everybody for name in guards):
-                continue
             pooled: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
             for target in self.study.targets:
                 for attack in self.study.attacks:

@@ -88,7 +88,7 @@ class DefenseStudy:
         output_dir: where cells go.
         seed: of everything.
         seeds: how often a detector is trained at the most.
-        groups: of the detectors; by default all.
+        groups: of the detectors; by default all. What is made of others is left out.
         t_fp: allowed false-positive rate on the validation slices.
         batch_size: images at a time.
         device: where to compute.
@@ -119,8 +119,12 @@ class DefenseStudy:
         self.targets = dict(targets)
         self.attacks = dict(attacks)
         self.detectors = {name: part for name, part in detectors.items() if groups is None or part.group in groups}
-        self.reformers = dict(reformers)
-        self.defenses = {name: tuple(parts) for name, parts in defenses.items()}
+        self.reformers = {name: made for name, made in reformers.items() if made in self.detectors}
+        self.defenses = {
+            name: tuple(parts)
+            for name, parts in defenses.items()
+            if parts[-1] in self.reformers and all(guard in self.detectors for guard in parts[:-1])
+        }
         self.baselines = dict(baselines)
         self.consistency_reformer = consistency_reformer
         self.output_dir = Path(output_dir)
@@ -133,9 +137,11 @@ class DefenseStudy:
         _check_names("targets that come first", [t.after for t in targets.values() if t.after is not None], targets)
         _check_names("reformers", reformers.values(), detectors)
         _check_names("consistency_reformer", [consistency_reformer], reformers)
-        for *guards, reformer in self.defenses.values():
+        for *guards, reformer in defenses.values():
             _check_names("defenses", guards, detectors)
             _check_names("defenses", [reformer], reformers)
+        if consistency_reformer not in self.reformers:
+            raise ValueError(f"consistency_reformer '{consistency_reformer}' is of a group that is left out.")
 
     def run(self) -> None:
         """Do all of it, or what is left of it."""
