@@ -239,7 +239,7 @@ class DefenseSummary:
                     attacked = np.concatenate([self.scores(which, seeds[0]) for which in sets])
                     clean = self.clean_scores(target, seeds[0])
                     truth = np.r_[np.zeros(len(clean)), np.ones(len(attacked))]
-                    false, true, _ = roc_curve(truth, np.nan_to_num(np.r_[clean, attacked], nan=np.inf, posinf=1e300))
+                    false, true, _ = roc_curve(truth, np.nan_to_num(np.r_[clean, attacked], nan=np.finfo(np.float64).max))
                     curves.append(np.interp(GRID, false, true))
                 yield {
                     "detector": name,
