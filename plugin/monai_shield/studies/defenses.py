@@ -338,6 +338,15 @@ class DefenseStudy:
         places = {volume: self._places(which, scan) for volume, scan in self.data.volumes.items()}
         return [volume for volume, found in places.items() for _ in found]
 
+    def clean_rows(self, attack: str) -> list[int]:
+        """Which of the clean test slices are those that an attack is made from."""
+        part, start = self.attacks[attack], 0
+        rows: list[int] = []
+        for scan in self.data.volumes.values():
+            rows += (start + part.chosen(scan.chosen)).tolist()
+            start += len(scan.chosen)
+        return rows
+
     def _places(self, which: ImageSet, scan: AttackedVolume) -> torch.Tensor:
         """Which slices of a scan are in a set of test images."""
         if which.kind == "whole":
