@@ -36,6 +36,8 @@ __all__ = ["DefenseStudy", "ImageSet"]
 
 logger = logging.getLogger(__name__)
 Cell = dict[str, Any]
+#: Sets of clean images.
+KINDS = ("val", "clean", "whole")
 FACTS = ("steps", "success", "norm_linf", "norm_l2")
 
 
@@ -94,7 +96,8 @@ class DefenseStudy:
         device: where to compute.
 
     Raises:
-        ValueError: when a name is not known.
+        ValueError: when a name is not known or means something else, a reformer is not one in space, or an attack is
+            made on no slice.
     """
 
     def __init__(
@@ -140,6 +143,16 @@ class DefenseStudy:
         for *guards, reformer in defenses.values():
             _check_names("defenses", guards, detectors)
             _check_names("defenses", [reformer], reformers)
+        for name, made in reformers.items():
+            if detectors[made].domain != "space":
+                raise ValueError(f"reformer '{name}': detector '{made}' is not one in space.")
+        for name, part in self.attacks.items():
+            if name in KINDS:
+                raise ValueError(f"no attack may be called '{name}'.")
+            if (part.every - 1) // 2 >= data.slices_per_volume:
+                raise ValueError(
+                    f"attack '{name}' is made on every {part.every}th slice of {data.slices_per_volume}: on none."
+                )
         if consistency_reformer not in self.reformers:
             raise ValueError(f"consistency_reformer '{consistency_reformer}' is of a group that is left out.")
 
