@@ -126,7 +126,7 @@ def test_the_number_of_channels_may_change(size: tuple[int, ...]) -> None:
 def test_weights_are_those_of_the_network() -> None:
     network = conv(2)
     for wrapped in (RolledNetwork(network, (4, 4)), ShuffledNetwork(network)):
-        assert list(wrapped.parameters())[0] is network.weight
+        assert next(iter(wrapped.parameters())) is network.weight
     assert "shifts=(4, 4)" in repr(RolledNetwork(network, [4, 4]))
     assert "seed=7" in repr(ShuffledNetwork(network, 7))
 
