@@ -28,9 +28,9 @@ from monai_shield.studies.defense_tables import TABLES
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/studies/paper_smoke.json"
 PARTS = {
-    "targets": ["UNet", "DenseNet"],
+    "targets": ["UNet"],
     "attacks": ["DAG A", "PGD 4/255"],
-    "detectors": ["UNet spatial", "UNet shifted", "shifted, circular padding"],
+    "detectors": ["UNet spatial", "UNet shifted"],
     "baselines": ["radial log power, Mahalanobis", "prediction consistency"],
 }
 
