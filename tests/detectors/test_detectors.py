@@ -134,6 +134,73 @@ def test_standardization_gives_each_frequency_mean_0_and_deviation_1() -> None:
     torch.testing.assert_close(seen.std(0, correction=0), torch.ones(1, 6, 9), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=["2D", "3D"])
+@pytest.mark.parametrize("domain", ["frequency", "shifted_frequency"])
+@pytest.mark.parametrize("part", ["magnitude", "log_magnitude", "real_imaginary"])
+def test_one_scale_is_that_of_all_values_together(size: tuple[int, ...], domain: str, part: str) -> None:
+    train = images(size, 20) + 1
+    spectra = torch.fft.fftn(train.double(), dim=tuple(range(2, train.ndim)), norm="forward")
+    values = {
+        "magnitude": spectra.abs(),
+        "log_magnitude": spectra.abs().log(),
+        "real_imaginary": torch.cat([spectra.real, spectra.imag], dim=1),
+    }[part]
+    detector = ReconstructionDetector(nn.Identity(), domain, size, part=part, scaling="global").fit(train)  # type: ignore[arg-type]
+    for found, expected in ((detector.mean, values.mean()), (detector.std, values.std(correction=0))):
+        assert found.shape == values.shape[1:]
+        assert bool((found == found.flatten()[0]).all())
+        # float32, and a logarithm that is kept from zero
+        assert float(found.flatten()[0]) == pytest.approx(float(expected), rel=1e-3, abs=1e-5)
+    seen = detector.represent(Views(train))
+    assert float(seen.mean()) == pytest.approx(0, abs=1e-3)
+    assert float(seen.std(correction=0)) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["2D", "3D"])
+def test_not_scaled_it_sees_the_spectrum_as_it_is(size: tuple[int, ...]) -> None:
+    image, axes = images(size), tuple(range(2, len(size) + 2))
+    spectrum = torch.fft.fftshift(torch.fft.fftn(image, dim=axes, norm="forward"), dim=axes)
+    plain = ReconstructionDetector(nn.Identity(), spatial_size=size, scaling="none").fit([])
+    torch.testing.assert_close(plain.represent(Views(image)), spectrum.abs())
+    both = ReconstructionDetector(nn.Identity(), spatial_size=size, part="real_imaginary", scaling="none").fit([])
+    torch.testing.assert_close(both.represent(Views(image)), torch.cat([spectrum.real, spectrum.imag], dim=1))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["2D", "3D"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_real_and_imaginary_part_are_all_there_is(size: tuple[int, ...], channels: int) -> None:
+    """By Parseval, of a network that reconstructs nothing the error is the root mean square of the image."""
+    image = torch.rand(3, channels, *size, generator=torch.Generator().manual_seed(0))
+    nothing = nn.Threshold(math.inf, 0.0)
+    for domain in ("frequency", "shifted_frequency"):
+        detector = ReconstructionDetector(nothing, domain, size, channels, "real_imaginary", scaling="none").fit([])  # type: ignore[arg-type]
+        assert detector.mean.shape == (2 * channels, *size)
+        torch.testing.assert_close(detector(Views(image)).square(), image.square().flatten(2).mean(dim=2).sum(dim=1))
+
+
+def test_real_and_imaginary_part_tell_a_shift_of_the_image_which_the_magnitude_cannot() -> None:
+    train, image = images((8, 8), 9, seed=2), images((8, 8))
+    moved = image.roll((2, 3), dims=(2, 3))
+    zero = nn.Threshold(math.inf, 0.0)
+    magnitude = ReconstructionDetector(zero, spatial_size=(8, 8)).fit(train)
+    torch.testing.assert_close(magnitude(Views(moved)), magnitude(Views(image)), rtol=1e-4, atol=1e-4)
+    both = ReconstructionDetector(zero, spatial_size=(8, 8), part="real_imaginary").fit(train)
+    assert not torch.allclose(both(Views(moved)), both(Views(image)), rtol=1e-2)
+
+
+def test_real_and_imaginary_part_are_standardized_each_by_itself() -> None:
+    train = images((6, 9), 50)
+    detector = ReconstructionDetector(nn.Identity(), spatial_size=(6, 9), part="real_imaginary").fit(train)
+    seen = detector.represent(Views(train))
+    assert seen.shape == (50, 2, 6, 9)
+    torch.testing.assert_close(seen.mean(0), torch.zeros(2, 6, 9), atol=1e-3, rtol=0)
+    deviation = seen.std(0, correction=0)
+    # the imaginary part of the zero frequency of a real image is zero, and stays so
+    alone = deviation < 0.5
+    assert alone.nonzero().tolist() == [[1, 0, 4], [1, 3, 4]]
+    torch.testing.assert_close(deviation[~alone], torch.ones(106), atol=1e-3, rtol=0)
+
+
 def test_a_detector_never_fitted_scores_nan_which_is_rejected() -> None:
     score = ReconstructionDetector(nn.Identity(), spatial_size=(8, 8))(Views(images((8, 8))))
     assert bool(torch.isnan(score).all())
@@ -146,10 +213,19 @@ def test_another_size_is_refused_by_name() -> None:
         detector(Views(images((9, 8))))
 
 
-@pytest.mark.parametrize("settings", [{"domain": "wavelet"}, {"part": "phase"}, {"p": 0.5}, {}])
-def test_bad_settings_are_refused(settings: dict) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011
-        ReconstructionDetector(nn.Identity(), **settings)
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"domain": "wavelet"}, "unknown domain 'wavelet': choose one of space, frequency, shifted_frequency"),
+        ({"part": "phase"}, "unknown part 'phase': choose one of magnitude, log_magnitude, real_imaginary"),
+        ({"scaling": "image"}, "unknown scaling 'image': choose one of per_frequency, global, none"),
+        ({"p": 0.5}, "p must be at least 1, got 0.5"),
+        ({"spatial_size": None}, "needs the spatial_size"),
+    ],
+)
+def test_what_is_refused_is_named(settings: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ReconstructionDetector(nn.Identity(), **({"spatial_size": (8, 8)} | settings))
 
 
 def test_training_batch_is_the_view_twice() -> None:

@@ -8,13 +8,19 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+import json
 from pathlib import Path
 
 import pytest
+import torch
 from monai.bundle import ConfigParser
 
-from monai_shield.attacks import Attack, FrozenNetwork
-from monai_shield.studies import AttackStudy
+from monai_shield.attacks import DAG, Attack, FrozenNetwork
+from monai_shield.detectors import Detector
+from monai_shield.networks import FCDenseNet, MagNetAutoencoderI, MagNetAutoencoderII, RolledNetwork, SegNet
+from monai_shield.studies import AttackStudy, DefenseStudy
+from monai_shield.studies.defenses import ImageSet
+from monai_shield.studies.published import PAPER_AUC
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "brain_mri_shield" / "configs"
@@ -50,3 +56,156 @@ def test_the_names_in_its_table_tell_the_settings(config):
         if words[-1] in ("steps", "queries"):
             assert attack.max_steps == int(words[-2])
         assert name.lower().startswith(attack.info.name.lower())
+
+
+PAPERS = ["paper", "paper_compact", "paper_smoke"]
+TABLE_1 = [
+    ("AE I", MagNetAutoencoderI, "space"),
+    ("AE II", MagNetAutoencoderII, "space"),
+    ("UNet spatial", None, "space"),
+    ("DenseNet spatial", FCDenseNet, "space"),
+    ("UNet frequency", None, "frequency"),
+    ("DenseNet frequency", FCDenseNet, "frequency"),
+    ("UNet shifted", None, "shifted_frequency"),
+    ("DenseNet shifted", FCDenseNet, "shifted_frequency"),
+]
+TABLE_2 = [
+    ("AE I", "AE I"),
+    ("AE I", "AE II"),
+    ("AE II", "AE I"),
+    ("AE II", "AE II"),
+    ("AE I", "UNet"),
+    ("AE I", "DenseNet"),
+    ("AE II", "UNet"),
+    ("AE II", "DenseNet"),
+    ("UNet frequency", "UNet"),
+    ("UNet frequency", "DenseNet"),
+    ("DenseNet frequency", "UNet"),
+    ("DenseNet frequency", "DenseNet"),
+    ("UNet shifted", "UNet"),
+    ("UNet shifted", "DenseNet"),
+    ("DenseNet shifted", "UNet"),
+    ("DenseNet shifted", "DenseNet"),
+]
+
+
+@pytest.fixture
+def parse(brain_folder, tmp_path, monkeypatch):
+    """Parses a study of defenses by its config's name, on a data set of four brains."""
+    monkeypatch.chdir(ROOT)  # the configs refer to each other from there
+
+    def make(name):
+        parser = ConfigParser()
+        parser.read_config(ROOT / "configs" / "studies" / f"{name}.json")
+        parser["dataset_dir"] = str(brain_folder)
+        parser["run_dir"] = str(tmp_path / name)
+        return parser
+
+    return make
+
+
+def sizes(study):
+    """Number of parameters of every target and detector; nothing is computed."""
+    with torch.device("meta"):
+        made = {name: part.network() for parts in (study.targets, study.detectors) for name, part in parts.items()}
+    return {name: sum(parameter.numel() for parameter in network.parameters()) for name, network in made.items()}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_study_of_the_paper_is_what_its_config_says(parse, name, tmp_path):
+    config = parse(name)
+    study = config.get_parsed_content("defense_study")
+    assert isinstance(study, DefenseStudy)
+    assert study.output_dir == tmp_path / name
+    assert [study.data.splits[split][0]["id"] for split in ("train", "val", "test")] == ["b0", "b2", "b3"]
+    assert list(study.targets) == ["UNet", "SegNet", "DenseNet"]
+    assert [study.defenses[str(number)] for number in range(1, 17)] == TABLE_2
+    assert list(study.defenses) == [*(str(number) for number in range(1, 17)), "MagNet"]
+    assert list(study.detectors)[:8] == [name for name, _, _ in TABLE_1] == list(PAPER_AUC)
+    with torch.device("meta"):
+        for name, kind, domain in TABLE_1:
+            part = study.detectors[name]
+            network = part.network()
+            assert kind is None or isinstance(network, kind)
+            assert (part.domain, part.part, part.scaling, part.p, part.wrap, part.group) == (
+                *(domain, "magnitude", "per_frequency", 2.0, None, "paper"),
+            )
+        assert isinstance(study.targets["SegNet"].network(), SegNet)
+    assert all(isinstance(make(), Detector) for make in study.baselines.values())
+    known = {*study.detectors, *study.baselines}
+    assert all(set(pair) <= known for pair in config.get_parsed_content("comparisons"))
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_attacks_of_the_paper_are_dag_on_structures_alone(parse, name):
+    study = parse(name).get_parsed_content("defense_study")
+    pooled = {name: part for name, part in study.attacks.items() if part.pooled}
+    assert list(pooled) == ["DAG A", "DAG B", "DAG C"]
+    for part, target in zip(pooled.values(), ("background", "exchange", "dilate")):
+        attack = part.attack
+        assert isinstance(attack, DAG)
+        assert (attack.target, attack.step, attack.norm, attack.max_steps) == (target, 0.5, "l2", 20)
+        assert not attack.attack_background
+        assert part.every == 1
+    assert 255 * study.attacks["PGD 4/255"].attack.epsilon == pytest.approx(4)
+    names = [which.name for which in study.image_sets()]
+    assert len(names) == len(set(names)) == 2 + 3 * (3 + 6 * 2)
+    assert ImageSet("DAG A", "UNet", "raw").name in names
+
+
+def test_networks_have_the_size_of_the_paper(parse):
+    found = sizes(parse("paper").get_parsed_content("defense_study"))
+    assert found["UNet"] == pytest.approx(31.0e6, rel=0.01)
+    assert found["SegNet"] == pytest.approx(29.5e6, rel=0.01)
+    assert found["DenseNet"] == pytest.approx(9.3e6, rel=0.01)
+    assert found["UNet spatial"] == found["UNet shifted"] == pytest.approx(31.0e6, rel=0.01)
+    assert found["DenseNet spatial"] == pytest.approx(9.3e6, rel=0.01)
+    assert (found["AE I"], found["AE II"]) == (310, 142)
+
+
+def test_compact_networks_are_compact(parse):
+    found = sizes(parse("paper_compact").get_parsed_content("defense_study"))
+    assert all(found[name] <= 0.6e6 for name in ("UNet", "SegNet", "DenseNet"))
+    assert (found["AE I"], found["AE II"]) == (310, 142)
+
+
+@pytest.mark.parametrize("name", ["paper", "paper_compact"])
+def test_the_wide_autoencoder_has_the_size_of_the_unet(parse, name):
+    study = parse(name).get_parsed_content("defense_study")
+    found = sizes(study)
+    assert found["AE I, UNet's size"] == pytest.approx(found["UNet spatial"], rel=0.02)
+    # and is trained as that is
+    assert study.detectors["AE I, UNet's size"].training == study.detectors["UNet spatial"].training
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_layouts_are_those_of_the_image_size(parse, name):
+    config = parse(name)
+    study = config.get_parsed_content("defense_study")
+    size = config["spatial_size"]
+    assert all(length % 32 == 0 for length in size)  # half of it a multiple of the strides of a UNet
+    off = study.detectors["zero frequency a quarter off the center"].wrap(torch.nn.Identity())
+    assert isinstance(off, RolledNetwork)
+    assert off.shifts == tuple(length // 4 for length in size)
+    padded = study.detectors["shifted, circular padding"].wrap(torch.nn.Conv2d(1, 1, 3, padding=1))
+    assert padded.padding_mode == "circular"
+    assert study.detectors["shifted, circular padding"].network == study.detectors["UNet shifted"].network
+
+
+def test_compact_and_smoke_differ_from_the_paper_where_they_should():
+    paper, compact, smoke = (json.loads((ROOT / "configs" / "studies" / f"{name}.json").read_text()) for name in PAPERS)
+    for config in (compact, smoke):
+        assert list(config) == list(paper)
+    size = {"run_dir", "representation_seeds", "spatial_size", "slices_per_volume", "xie_every"}
+    size |= {"networks", "trainings"}
+    for config, own in ((compact, size), (smoke, size | {"dataset_dir", "label_map", "seeds"})):
+        taken = {key for key, value in config.items() if value == f"%configs/studies/paper.json::{key}"}
+        assert set(config) - taken == own
+        assert list(config["networks"]) == list(paper["networks"])
+        assert set(config["trainings"]) == set(paper["trainings"])
+    # what is regularized is regularized alike
+    for name in paper["trainings"]:
+        one, other = compact["trainings"][name], paper["trainings"][name]
+        assert {key: one.get(key) for key in ("weight_decay", "noise_std")} == {
+            key: other.get(key) for key in ("weight_decay", "noise_std")
+        }

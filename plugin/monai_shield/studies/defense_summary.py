@@ -88,12 +88,8 @@ class DefenseSummary:
 
     @cache  # noqa: B019
     def clean_rows(self, attack: str) -> np.ndarray:
-        """Which of the clean test slices are those that an attack was made from."""
-        part, rows, start = self.study.attacks[attack], [], 0
-        for scan in self.study.data.volumes.values():
-            rows.append(start + part.chosen(scan.chosen).numpy())
-            start += len(scan.chosen)
-        return np.concatenate(rows)
+        """Which of the clean test slices are those that an attack was made from, (S,)."""
+        return np.array(self.study.clean_rows(attack))
 
     def _cell(self, key: tuple[str, str, str]) -> dict[str, Any]:
         cell = self.study.cells.load(*key)
@@ -243,7 +239,9 @@ class DefenseSummary:
                     attacked = np.concatenate([self.scores(which, seeds[0]) for which in sets])
                     clean = self.clean_scores(target, seeds[0])
                     truth = np.r_[np.zeros(len(clean)), np.ones(len(attacked))]
-                    false, true, _ = roc_curve(truth, np.nan_to_num(np.r_[clean, attacked], nan=np.inf, posinf=1e300))
+                    false, true, _ = roc_curve(
+                        truth, np.nan_to_num(np.r_[clean, attacked], nan=np.finfo(np.float64).max)
+                    )
                     curves.append(np.interp(GRID, false, true))
                 yield {
                     "detector": name,
@@ -261,8 +259,6 @@ class DefenseSummary:
         Where every image of an attack is rejected, none is left whose Dice could be told; a mean leaves it out.
         """
         for number, (*guards, reformer) in self.study.defenses.items():
-            if not all(name in self.everybody for name in guards):
-                continue
             pooled: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
             for target in self.study.targets:
                 for attack in self.study.attacks:

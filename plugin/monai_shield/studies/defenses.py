@@ -37,6 +37,8 @@ from .volume import AttackedVolume
 __all__ = ["DefenseStudy"]
 
 Cell = dict[str, Any]
+#: Sets of clean images.
+KINDS = ("val", "clean", "whole")
 FACTS = ("steps", "success", "norm_linf", "norm_l2")
 
 
@@ -69,13 +71,14 @@ class DefenseStudy:
         output_dir: where cells go.
         seed: of everything.
         seeds: how often a detector is trained at the most.
-        groups: of the detectors, beside those that reform; by default all.
+        groups: of the detectors; by default all. What is made of others is left out.
         t_fp: allowed false-positive rate on the validation slices.
         batch_size: images at a time.
         device: where to compute.
 
     Raises:
-        ValueError: when a name is not known.
+        ValueError: when a name is not known or means something else, a reformer is not one in space, or an attack is
+            made on no slice.
     """
 
     def __init__(
@@ -103,13 +106,13 @@ class DefenseStudy:
         self.hardened = dict(hardened or {})
         self.everyone = self.targets | self.hardened
         self.attacks = dict(attacks)
-        self.detectors = {
-            name: part
-            for name, part in detectors.items()
-            if groups is None or part.group in groups or name in reformers.values()
+        self.detectors = {name: part for name, part in detectors.items() if groups is None or part.group in groups}
+        self.reformers = {name: made for name, made in reformers.items() if made in self.detectors}
+        self.defenses = {
+            name: tuple(parts)
+            for name, parts in defenses.items()
+            if parts[-1] in self.reformers and all(guard in self.detectors for guard in parts[:-1])
         }
-        self.reformers = dict(reformers)
-        self.defenses = {name: tuple(parts) for name, parts in defenses.items()}
         self.baselines = dict(baselines)
         self.consistency_reformer = consistency_reformer
         self.output_dir = Path(output_dir)
@@ -126,9 +129,21 @@ class DefenseStudy:
             raise ValueError("a target that begins with another one belongs to the hardened ones.")
         _check_names("reformers", reformers.values(), detectors)
         _check_names("consistency_reformer", [consistency_reformer], reformers)
-        for *guards, reformer in self.defenses.values():
+        for *guards, reformer in defenses.values():
             _check_names("defenses", guards, detectors)
             _check_names("defenses", [reformer], reformers)
+        for name, made in reformers.items():
+            if detectors[made].domain != "space":
+                raise ValueError(f"reformer '{name}': detector '{made}' is not one in space.")
+        for name, part in self.attacks.items():
+            if name in KINDS:
+                raise ValueError(f"no attack may be called '{name}'.")
+            if (part.every - 1) // 2 >= data.slices_per_volume:
+                raise ValueError(
+                    f"attack '{name}' is made on every {part.every}th slice of {data.slices_per_volume}: on none."
+                )
+        if consistency_reformer not in self.reformers:
+            raise ValueError(f"consistency_reformer '{consistency_reformer}' is of a group that is left out.")
 
     def run(self) -> None:
         """Do all of it, or what is left of it."""
@@ -330,6 +345,15 @@ class DefenseStudy:
         """Which scan each image of a set of test images is of."""
         places = {volume: self.places(which, scan) for volume, scan in self.data.volumes.items()}
         return [volume for volume, found in places.items() for _ in found]
+
+    def clean_rows(self, attack: str) -> list[int]:
+        """Which of the clean test slices are those that an attack is made from."""
+        part, start = self.attacks[attack], 0
+        rows: list[int] = []
+        for scan in self.data.volumes.values():
+            rows += (start + part.chosen(scan.chosen)).tolist()
+            start += len(scan.chosen)
+        return rows
 
     def places(self, which: ImageSet, scan: AttackedVolume) -> torch.Tensor:
         """Which slices of a scan are in a set of test images."""

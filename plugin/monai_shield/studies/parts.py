@@ -163,11 +163,18 @@ class AttackPart:
         attack: how it is made, from the true label.
         every: it is made on every n-th of the slices only, beginning in the middle of the first n.
         pooled: whether it is one of those that are averaged into the study's main number.
+
+    Raises:
+        ValueError: when ``every`` is not positive.
     """
 
     attack: Attack
     every: int = 1
     pooled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every must be at least 1, got {self.every}.")
 
     def chosen(self, places: torch.Tensor) -> torch.Tensor:
         """Those of the slices (S,) that are attacked, as places among them."""

@@ -53,29 +53,31 @@ def radial_power(images: torch.Tensor, rings: int = 48) -> np.ndarray:
 
 def study_spectra(study: DefenseStudy) -> dict[str, np.ndarray]:
     """
-    Of the first target: "radial <name>" for "clean" and for every attack and variant, from the same slices; and of one
-    of these slices "spectrum <name>", the log magnitude with the zero frequency in the center, and, for an attack,
-    "perturbation <name>".
+    Of the first target: "radial <name>" for "clean" and for every attack and variant, from all its slices; and of one
+    slice "spectrum <name>", the log magnitude with the zero frequency in the center, and, for an attack,
+    "perturbation <name>". An attack that was not made from that slice shows one of its own.
     """
     target = next(iter(study.targets))
-    attacks = {name: part for name, part in study.attacks.items() if len(study.labels(ImageSet(name, target)))}
     clean = study.images(ImageSet("clean"))
-    owners = study.owners(ImageSet("clean"))
-    found: dict[str, Any] = {"radial clean": radial_power(clean)}
-    # the slice in the middle of those of the first scan that every attack was made from
-    scan = next(iter(study.data.volumes.values()))
-    common = [set(part.chosen(scan.chosen).tolist()) for part in attacks.values()]
-    places = sorted(set.intersection(*common)) if common else [owners.count(owners[0]) // 2]
+    rows = {name: study.clean_rows(name) for name in study.attacks}
+    # the slice in the middle of those of the first scan that the most attacks were made from
+    first = study.owners(ImageSet("clean")).count(next(iter(study.data.volumes)))
+    made = [sum(row in each for each in rows.values()) for row in range(first)]
+    places = [row for row in range(first) if made[row] == max(made)]
     place = places[len(places) // 2]
-    found["spectrum clean"] = _log_magnitude(clean[place])
-    found["unshifted clean"] = _log_magnitude(clean[place], shift=False)
-    for name, part in attacks.items():
-        row = part.chosen(scan.chosen).tolist().index(place)
+    found: dict[str, Any] = {
+        "radial clean": radial_power(clean),
+        "spectrum clean": _log_magnitude(clean[place]),
+        "unshifted clean": _log_magnitude(clean[place], shift=False),
+    }
+    for name, each in rows.items():
+        own = place if place in each else each[len(each) // 2]
         for variant in ("raw", "exported"):
             images = study.images(ImageSet(name, target, variant))
+            image = images[each.index(own)]
             found[f"radial {name}, {variant}"] = radial_power(images)
-            found[f"spectrum {name}, {variant}"] = _log_magnitude(images[row])
-            found[f"perturbation {name}, {variant}"] = (images[row] - clean[place])[0].half().numpy()
+            found[f"spectrum {name}, {variant}"] = _log_magnitude(image)
+            found[f"perturbation {name}, {variant}"] = (image - clean[own])[0].half().numpy()
     return found
 
 

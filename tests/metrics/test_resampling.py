@@ -1,0 +1,122 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Resampling people, against doing it image by image."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from monai_shield.metrics import PersonResamples, detection_auc
+
+PERSONS = ["a", "b", "a", "c", "b", "d"]  # of six scans
+
+
+def times_drawn(draws: PersonResamples, row: int, scans: np.ndarray) -> np.ndarray:
+    """How often each image is in a resample, by the names of the people."""
+    drawn = dict(zip(draws.names, draws.weights[row].astype(int)))
+    return np.array([drawn[PERSONS[scan]] for scan in scans])
+
+
+def images(seed: int, number: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Scores with ties, and the scan each is of; every scan has one."""
+    generator = np.random.default_rng(seed)
+    scans = np.r_[np.arange(6), generator.integers(0, 6, number - 6)]
+    return generator.normal(seed, 2, number).round(), scans
+
+
+def test_first_row_is_the_sample_and_every_other_draws_as_many_people() -> None:
+    draws = PersonResamples(PERSONS, 200)
+    assert draws.weights.shape == (201, 4)
+    assert np.array_equal(draws.weights[0], np.ones(4))
+    assert np.array_equal(draws.weights.sum(axis=1), np.full(201, 4.0))
+    assert (draws.weights[1:] == 1).all(axis=1).mean() < 0.3  # 4! / 4^4 = 0.09 of them draw everybody once
+
+
+def test_draws_are_those_of_the_seed() -> None:
+    assert np.array_equal(PersonResamples(PERSONS, 9, 1).weights, PersonResamples(PERSONS, 9, 1).weights)
+    assert not np.array_equal(PersonResamples(PERSONS, 9, 1).weights, PersonResamples(PERSONS, 9, 2).weights)
+
+
+def test_auc_is_that_of_the_images_drawn() -> None:
+    draws = PersonResamples(PERSONS, 60)
+    (clean, clean_scan), (attacked, attacked_scan) = images(0), images(1, 25)
+    found = draws.auc(clean, attacked, clean_scan, attacked_scan)
+    assert found.shape == (61,)
+    assert found[0] == pytest.approx(detection_auc(clean, attacked))
+    for row in range(61):
+        one = np.repeat(clean, times_drawn(draws, row, clean_scan))
+        other = np.repeat(attacked, times_drawn(draws, row, attacked_scan))
+        truth = np.r_[np.zeros(len(one)), np.ones(len(other))]
+        assert found[row] == pytest.approx(100 * roc_auc_score(truth, np.r_[one, other]))
+
+
+def test_auc_takes_a_nan_for_the_highest_score() -> None:
+    draws = PersonResamples(PERSONS, 20)
+    (clean, scans), (attacked, _) = images(0), images(1)
+    attacked[3] = 1e6
+    unknown = attacked.copy()
+    unknown[3] = np.nan
+    assert np.array_equal(draws.auc(clean, unknown, scans, scans), draws.auc(clean, attacked, scans, scans))
+
+
+def test_mean_is_that_of_the_scans_drawn() -> None:
+    draws = PersonResamples(PERSONS, 60)
+    values = np.array([0.3, 0.9, np.nan, 0.2, 0.7, np.nan])  # nothing is known of "d"
+    found = draws.mean(values)
+    assert found[0] == pytest.approx((0.3 + 0.9 + 0.2 + 0.7) / 4)
+    empty = 0
+    for row in range(61):
+        drawn = np.repeat(values, times_drawn(draws, row, np.arange(6)))
+        known = drawn[~np.isnan(drawn)]
+        if len(known):
+            assert found[row] == pytest.approx(known.mean())
+        else:
+            assert np.isnan(found[row])
+            empty += 1
+    assert empty < 60
+
+
+def test_two_scans_of_one_person_stay_together() -> None:
+    # what one scan is above, the other is below: whoever is drawn, the mean is the same
+    draws = PersonResamples(["a", "a", "b", "b"], 100)
+    assert np.allclose(draws.mean(np.array([0.1, 0.9, 0.4, 0.6])), 0.5)
+    # as four people they come apart
+    assert np.ptp(PersonResamples(["a", "b", "c", "d"], 100).mean(np.array([0.1, 0.9, 0.4, 0.6]))) > 0.1
+
+
+def test_one_person_leaves_no_interval() -> None:
+    draws = PersonResamples(["a", "a"], 50)
+    interval = draws.interval(draws.mean(np.array([0.2, 0.6])))
+    assert interval == {"value": pytest.approx(0.4), "low": pytest.approx(0.4), "high": pytest.approx(0.4)}
+
+
+def test_interval_is_that_of_the_percentiles() -> None:
+    draws = PersonResamples(PERSONS, 100)
+    statistic = np.r_[7.0, np.arange(100.0)]
+    assert draws.interval(statistic) == {"value": 7.0, "low": pytest.approx(2.475), "high": pytest.approx(96.525)}
+    holed = statistic.copy()
+    holed[50:] = np.nan  # 0 to 48 are left
+    assert draws.interval(holed)["high"] == pytest.approx(0.975 * 48)
+
+
+@pytest.mark.parametrize("statistic", [np.r_[np.nan, np.ones(9)], np.r_[1.0, np.full(9, np.nan)]])
+def test_nothing_is_no_interval(statistic: np.ndarray) -> None:
+    assert all(math.isnan(value) for value in PersonResamples(PERSONS, 9).interval(statistic).values())
+
+
+@pytest.mark.parametrize(("persons", "resamples"), [([], 10), (["a"], 0)])
+def test_nobody_and_no_resample_are_refused(persons: list[str], resamples: int) -> None:
+    with pytest.raises(ValueError, match="needs a person and a resample"):
+        PersonResamples(persons, resamples)

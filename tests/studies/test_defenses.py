@@ -1,0 +1,345 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A study of defenses computes everything once, and again only what changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from monai_shield.attacks import PGD
+from monai_shield.studies import AttackPart, DefenseStudy, DetectorPart, TargetPart, Training
+from monai_shield.studies.defense_summary import DefenseSummary
+from monai_shield.studies.defenses import ImageSet
+from monai_shield.studies.spectra import study_spectra
+
+ATTACKED = [f"tiny, {attack}, {variant}" for attack in ("PGD", "DAG") for variant in ("raw", "exported")]
+THREE = {
+    "1": ("spatial", "convolution"),
+    "2": ("shifted", "convolution"),
+    "3": ("spatial", "shifted", "convolution"),
+}
+
+
+def results(study: DefenseStudy) -> str:
+    return json.dumps(DefenseSummary(study, [("spatial", "shifted")], resamples=20).as_dict())
+
+
+def places(attacked: list[tuple[str, list[int]]]) -> list[tuple[str, int]]:
+    return sorted((attack, place) for attack, found in attacked for place in found)
+
+
+def test_all_defenses_share_what_is_computed_once(tiny_study, record) -> None:
+    study = tiny_study(defenses=THREE)
+    study.run()
+    assert record.trained == 3  # a target, two detectors
+    # three scans, two slices each, by either attack
+    chosen = [place for scan in study.data.volumes.values() for place in scan.chosen.tolist()]
+    assert len(chosen) == 6
+    assert places(record.attacked) == sorted(
+        (repr(part.attack), place) for part in study.attacks.values() for place in chosen
+    )
+    assert len(record.kept) == len(set(record.kept))
+    first = results(study)
+    record.clear()
+    again = tiny_study(defenses=THREE)
+    again.run()
+    assert (record.trained, record.attacked, record.kept, record.forwards) == (0, [], [], 0)
+    assert results(again) == first
+
+
+def test_predictions_are_shared_by_detectors_and_dice(tiny_study, record) -> None:
+    study = tiny_study(defenses=THREE)
+    study.run()
+    whole = results(study)
+    for folder in ("scores", "counts"):
+        shutil.rmtree(study.cells.folder / folder)
+    record.clear()
+    again = tiny_study(defenses=THREE)
+    again.run()
+    # in batches of eight: all 42 test slices once; the 12 validation slices, the 6 clean ones and 4 sets of attacked
+    # ones as they are and reformed, though two detectors look at predictions and four kinds of Dice are told
+    assert record.forwards == 6 + 2 * (2 + 1 + 4)
+    assert results(again) == whole
+
+
+def test_a_run_that_was_killed_goes_on(tiny_study, record) -> None:
+    straight = tiny_study("straight", batch_size=1)
+    straight.run()
+    whole = list(record.attacked)
+    record.clear()
+    record.limit = 4
+    with pytest.raises(KeyboardInterrupt):
+        tiny_study("killed", batch_size=1).run()
+    before = list(record.attacked)
+    record.clear()
+    record.limit = None
+    study = tiny_study("killed", batch_size=1)
+    study.run()
+    assert record.trained == 0
+    assert len(before) == 4
+    assert sorted(before + record.attacked) == sorted(whole)
+    assert results(study) == results(straight)
+
+
+def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_weights(tiny_study, record) -> None:
+    part = TargetPart(tiny_study().targets["tiny"].network, Training(3, batch_size=4, every=3))
+
+    straight = tiny_study("straight", targets={"tiny": part})
+    (job,) = straight._target_jobs(after=False)
+    job.run()
+    assert record.forwards == 6  # two batches, three times
+    record.clear()
+    (job,) = tiny_study("killed", targets={"tiny": part})._target_jobs(after=False)
+    record.kill_at(5)
+    with pytest.raises(KeyboardInterrupt):
+        job.run()
+    record.clear()
+    study = tiny_study("killed", targets={"tiny": part})
+    (job,) = study._target_jobs(after=False)
+    assert not job.done()
+    job.run()
+    assert record.forwards == 2  # the third epoch alone
+    one, other = (each.target("tiny").state_dict() for each in (straight, study))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_changed_attack_is_made_anew_and_measured_and_nothing_else(tiny_study, record) -> None:
+    study = tiny_study()
+    study.run()
+    record.clear()
+    changed = study.attacks | {"PGD": AttackPart(PGD(0.1, max_steps=3, attack_background=False), pooled=True)}
+    tiny_study(attacks=changed).run()
+    assert record.trained == 0
+    assert {attack for attack, _ in record.attacked} == {repr(changed["PGD"].attack)}
+    assert set(record.headings) == {
+        "adversarial/tiny/PGD",
+        "slices/tiny/PGD",
+        *(f"{kind}/tiny, PGD, {variant}" for kind in ("scores", "counts") for variant in ("raw", "exported")),
+    }
+
+
+def test_a_changed_detector_is_trained_anew_and_scores_and_nothing_else(tiny_study, record) -> None:
+    study = tiny_study()
+    study.run()
+    record.clear()
+    longer = replace(study.detectors["shifted"], training=Training(2, batch_size=4, every=3))
+    tiny_study(detectors=study.detectors | {"shifted": longer}).run()
+    assert (record.trained, record.attacked, record.forwards) == (1, [], 0)
+    sets = ("val", "clean", *ATTACKED)
+    assert sorted(record.kept) == sorted(
+        [("detectors/shifted", "0"), *((f"scores/{name}", "shifted 0") for name in sets)]
+    )
+    record.clear()
+    # another norm asks for no training
+    tiny_study(detectors=study.detectors | {"shifted": replace(longer, p=1.0)}).run()
+    assert record.trained == 0
+    assert sorted(record.kept) == sorted((f"scores/{name}", "shifted 0") for name in sets)
+
+
+def test_a_changed_reformer_is_followed_by_what_it_reforms(tiny_study, record) -> None:
+    study = tiny_study()
+    study.run()
+    record.clear()
+    longer = replace(study.detectors["spatial"], training=Training(2, batch_size=4, every=3))
+    tiny_study(detectors=study.detectors | {"spatial": longer}).run()
+    assert (record.trained, record.attacked) == (1, [])
+    counted = {(heading, name) for heading, name in record.kept if heading.startswith("counts/")}
+    assert counted == {(f"counts/{name}", "convolution") for name in ("tiny, clean", *ATTACKED)}
+    scored = {(heading, name) for heading, name in record.kept if heading.startswith("scores/")}
+    assert {(f"scores/{name}", "consistency") for name in ("tiny, val", "tiny, clean", *ATTACKED)} < scored
+    assert not [name for _, name in scored if name.startswith("shifted")]
+
+
+def test_more_slices_go_on_from_those_there_are(tiny_study, study_data, record) -> None:
+    third = AttackPart(PGD(0.2, max_steps=1, attack_background=False), every=3)
+    attacks = {"PGD": tiny_study().attacks["PGD"], "third": third}
+    few = tiny_study(data=study_data(slices_per_volume=3), attacks=attacks)
+    few.run()
+    before = places(record.attacked)
+    record.clear()
+    many = tiny_study(data=study_data(slices_per_volume=9), attacks=attacks)
+    many.run()
+    assert record.trained == 0
+    assert (len(before), len(record.attacked)) == (3 * (3 + 1), 2 * 3)
+    chosen = {volume: scan.chosen.tolist() for volume, scan in many.data.volumes.items()}
+    assert all(len(found) == 9 for found in chosen.values())
+    assert sorted(before + places(record.attacked)) == sorted(
+        [(repr(attacks["PGD"].attack), place) for found in chosen.values() for place in found]
+        + [(repr(third.attack), place) for found in chosen.values() for place in found[1::3]]
+    )
+    which = ImageSet("third", "tiny", "raw")
+    assert many.owners(which) == [volume for volume in chosen for _ in range(3)]
+    assert many.images(which).shape == many.labels(which).shape == (9, 1, 16, 16)
+
+
+def test_attacked_slices_are_those_of_their_scans(tiny_study) -> None:
+    study = tiny_study()
+    study.run()
+    clean, labels = study.images(ImageSet("clean")), study.labels(ImageSet("clean"))
+    assert study.owners(ImageSet("clean")) == ["s3", "s3", "s4", "s4", "s5", "s5"]
+    # the labels are the images' own intensities in three steps
+    bounds = [[float(clean[i][labels[i] == k].min()) for k in (1, 2)] for i in range(6)]
+    assert all(low < high for low, high in bounds)
+    raw, exported = (study.images(ImageSet("PGD", "tiny", variant)) for variant in ("raw", "exported"))
+    assert 0.05 < float((raw - clean).abs().max()) <= 0.1 + 1e-6
+    # whole numbers are about a thousandth of the window, and the background is restored
+    inside = clean > 0
+    torch.testing.assert_close(exported[inside], raw[inside], atol=1.5e-3, rtol=0)
+    assert bool((exported[~inside] == 0).all())
+    assert torch.equal(study.labels(ImageSet("PGD", "tiny", "raw")), labels)
+
+
+def test_a_target_that_comes_after_another_one_gets_its_network(tiny_study, record) -> None:
+    seen = []
+
+    class After(TargetPart):
+        def train(self, data: Any, seed: int, checkpoint: Path, device: torch.device, before: Any) -> nn.Module:
+            seen.append(before)
+            return super().train(data, seed, checkpoint, device, before)
+
+    first = tiny_study().targets["tiny"]
+    targets = {"second": After(first.network, first.training, after="tiny"), "tiny": first}
+    study = tiny_study(targets=targets, attacks={"PGD": tiny_study().attacks["PGD"]})
+    study.run()
+    image = study.data.val_images
+    (before,) = seen
+    assert torch.equal(before(image), study.target("tiny")(image))
+    record.clear()
+    changed = targets | {"tiny": replace(first, training=Training(2, batch_size=4, every=3))}
+    tiny_study(targets=changed, attacks=study.attacks).run()
+    assert record.trained == 2  # the second depends on the first
+
+
+def test_seeds_are_those_of_the_part_and_no_more_than_those_of_the_study(tiny_study, record) -> None:
+    detectors = tiny_study().detectors
+    detectors = {"spatial": replace(detectors["spatial"], seeds=3), "shifted": detectors["shifted"]}
+    study = tiny_study(detectors=detectors, seeds=2, attacks={"PGD": tiny_study().attacks["PGD"]})
+    assert study.trained() == [("spatial", 0), ("spatial", 1), ("shifted", 0)]
+    study.run()
+    first, second = (study.detector("spatial", k).state_dict() for k in range(2))
+    assert not torch.equal(first["network.network.weight"], second["network.network.weight"])
+    record.clear()
+    tiny_study(detectors=detectors, seeds=3, attacks=study.attacks).run()
+    assert record.trained == 1
+    assert {name for _, name in record.kept} == {"2", "spatial 2"}
+
+
+def test_a_group_that_is_left_out_takes_its_reformers_and_defenses_along(tiny_study) -> None:
+    detectors = tiny_study().detectors
+    detectors |= {"other": replace(detectors["spatial"], group="others")}
+    more = {
+        "detectors": detectors,
+        "reformers": {"convolution": "spatial", "another": "other"},
+        "defenses": {**THREE, "4": ("other", "convolution"), "5": ("spatial", "another")},
+    }
+    study = tiny_study(groups=["paper"], **more)
+    study.run()
+    summary = DefenseSummary(study, [("spatial", "other"), ("spatial", "shifted")], resamples=5).as_dict()
+    assert list(dict.fromkeys(row["defense"] for row in summary["defenses"])) == ["1", "2", "3"]
+    assert {row["second"] for row in summary["comparisons"]} == {"shifted"}
+    assert "another" not in study.described()["reformers"]
+    with pytest.raises(ValueError, match="consistency_reformer 'another' is of a group that is left out"):
+        tiny_study(groups=["paper"], consistency_reformer="another", **more)
+
+
+def test_spectra_of_attacks_on_different_slices(tiny_study, study_data) -> None:
+    attack = PGD(0.1, max_steps=1, attack_background=False)
+    attacks = {"PGD": AttackPart(attack), "second": AttackPart(attack, every=2), "third": AttackPart(attack, every=3)}
+    study = tiny_study(data=study_data(slices_per_volume=3), attacks=attacks)
+    study.run()
+    found = study_spectra(study)
+    assert {f"radial {name}, {variant}" for name in attacks for variant in ("raw", "exported")} < set(found)
+    clean = study.images(ImageSet("clean"))
+    for name in attacks:
+        if f"perturbation {name}, raw" in found:
+            # it is that of the slice whose spectrum stands beside it
+            made = torch.from_numpy(found[f"perturbation {name}, raw"]).float()
+            assert 0 < float(made.abs().max()) <= 0.1 + 1e-3
+    assert "perturbation PGD, raw" in found
+    assert found["spectrum clean"].shape == clean.shape[2:]
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"reformers": {"convolution": "nobody"}}, "reformers name what is not there: nobody"),
+    ({"consistency_reformer": "nobody"}, "consistency_reformer name what is not there: nobody"),
+    ({"defenses": {"1": ("nobody", "convolution")}}, "defenses name what is not there: nobody"),
+    ({"defenses": {"1": ("spatial", "nobody")}}, "defenses name what is not there: nobody"),
+    ({"reformers": {"convolution": "shifted"}}, "reformer 'convolution': detector 'shifted' is not one in space"),
+    ({"attacks": {"clean": AttackPart(PGD(0.1))}}, "no attack may be called 'clean'"),
+    ({"attacks": {"PGD": AttackPart(PGD(0.1), every=10)}}, "attack 'PGD' is made on every 10th slice"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), BAD, ids=[words for _, words in BAD])
+def test_what_is_not_known_is_refused_in_one_line(tiny_study, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words) as error:
+        tiny_study(**changes)
+    assert "\n" not in str(error.value)
+
+
+def test_every_0th_slice_is_refused() -> None:
+    with pytest.raises(ValueError, match="every must be at least 1, got 0"):
+        AttackPart(PGD(0.1), every=0)
+
+
+def test_a_target_after_nobody_is_refused(tiny_study) -> None:
+    part = replace(tiny_study().targets["tiny"], after="nobody")
+    with pytest.raises(ValueError, match="targets that come first name what is not there: nobody"):
+        tiny_study(targets={"tiny": part})
+
+
+def test_what_is_not_trained_yet_says_so(tiny_study) -> None:
+    study = tiny_study()
+    with pytest.raises(ValueError, match="target 'tiny' is not trained yet"):
+        study.target("tiny")
+    with pytest.raises(ValueError, match="detector 'shifted' is not trained yet"):
+        study.detector("shifted")
+    with pytest.raises(ValueError, match="'tiny, PGD, raw' of scan 's3' is not made yet"):
+        study.images(ImageSet("PGD", "tiny", "raw"))
+    with pytest.raises(ValueError, match="run the study first"):
+        DefenseSummary(study).as_dict()
+
+
+def test_too_few_slices_for_a_batch_are_refused(tiny_study) -> None:
+    part = DetectorPart(partial(nn.Conv2d, 1, 1, 1), Training(1, batch_size=25))
+    with pytest.raises(ValueError, match="24 training slices do not fill a batch of 25"):
+        tiny_study(targets={}, detectors={"spatial": part}, defenses={}).run()
+
+
+def test_people_are_kept_apart(study_data, people) -> None:
+    with pytest.raises(ValueError, match="person 'a' is in 'train' and in 'val'"):
+        study_data(val=[*people["val"], people["train"][0]])
+    with pytest.raises(ValueError, match="split 'test' holds no scan"):
+        study_data(test=[])
+    with pytest.raises(ValueError, match="slices_per_volume must be at least 1"):
+        study_data(slices_per_volume=0)
+
+
+def test_the_fingerprint_of_the_data_is_that_of_its_files_and_preprocessing(study_data, people) -> None:
+    assert study_data().fingerprint == study_data(slices_per_volume=5).fingerprint
+    swapped = {"image": people["train"][1]["image"], "label": people["train"][0]["label"], "id": "s0", "person": "a"}
+    different = [
+        study_data(),
+        study_data(min_body=0.1),
+        study_data(axis=0),
+        study_data(train=people["train"][:1]),
+        study_data(train=[swapped, people["train"][1]]),
+    ]
+    assert len({data.fingerprint for data in different}) == len(different)
