@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from monai_shield.studies.defense_summary import GRID, POOLED
+from monai_shield.studies.defense_summary import GRID, MEAN, POOLED
 from monai_shield.studies.defense_tables import attack_columns, find
 
 from .figures import rendered
@@ -68,6 +68,8 @@ def defense_bars(results: Results, target: str, variant: str, attack: str = POOL
         centers = places + height * (offset - (len(READINGS) - 1) / 2)
         axes.barh(centers, values, height, color=color, label=label)
         axes.hlines(centers, low, high, color="black", linewidth=0.8)
+        for center in centers[np.isnan(values)]:
+            axes.text(0.005, center, "–", color=color, fontsize=SMALL, va="center_baseline")
     if rows:
         for name, label, dashes in (("clean", "clean", "-"), ("undefended", "attacked", ":")):
             (value,), _, _ = _intervals([rows[0][name]])
@@ -77,7 +79,8 @@ def defense_bars(results: Results, target: str, variant: str, attack: str = POOL
     axes.set_xlim(0, 1.01)
     axes.set_ylim(len(rows) - 0.4, -0.6)  # the first on top, and its bars whole
     axes.set_xlabel("Dice", fontsize=FONT)
-    axes.set_title(f"{target}, {attack} attacks, {variant}", fontsize=FONT)
+    name = "mean over the targets" if target == MEAN else target
+    axes.set_title(f"{name}, {attack} attacks, {variant}", fontsize=FONT)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL)
     return rendered(figure, DPI)
 
@@ -91,7 +94,7 @@ def roc_figure(results: Results, group: str) -> bytes:
     for axes, (variant, found) in zip(panels, curves.items()):
         for curve, style in zip(found, _styles(len(found))):
             rates = [np.nan if rate is None else rate for rate in curve["true_positive_rate"]]
-            axes.plot(GRID, rates, label=curve["detector"], linewidth=1.4, **style)
+            axes.plot(GRID, rates, label=curve["detector"], **style)
         axes.plot([0, 1], [0, 1], color="gray", linewidth=0.6)
         # a curve along the frame is drawn whole
         axes.set_xlim(-0.02, 1.02)
@@ -146,7 +149,7 @@ def radial_figure(results: Results, spectra: Mapping[str, np.ndarray]) -> bytes:
     for axes, variant in zip(panels, VARIANTS):
         _radial(axes, spectra["radial clean"], "clean", color="black", linewidth=2)
         for name, style in zip(names, _styles(len(names))):
-            _radial(axes, spectra[f"radial {name}, {variant}"], name, linewidth=1.4, **style)
+            _radial(axes, spectra[f"radial {name}, {variant}"], name, **style)
         axes.set_xlabel("frequency, cycles per pixel", fontsize=FONT)
         axes.set_title(variant, fontsize=FONT)
         axes.tick_params(labelsize=SMALL)
@@ -160,10 +163,13 @@ def _radial(axes: Axes, values: np.ndarray, label: str, **style: Any) -> None:
     axes.plot(((np.arange(len(values)) + 0.5) * 0.5 / len(values))[known], values[known], label=label, **style)
 
 
-def _styles(number: int) -> list[dict[str, str]]:
-    """Color and dashes of so many curves, no two the same as long as there are enough of both."""
+def _styles(number: int) -> list[dict[str, Any]]:
+    """Color and dashes of curves, no two the same up to 24; ever thinner, so that none hides one drawn before."""
     rounds = [divmod(index, len(COLORS)) for index in range(number)]
-    return [{"color": COLORS[color], "linestyle": DASHES[turn % len(DASHES)]} for turn, color in rounds]
+    return [
+        {"color": COLORS[color], "linestyle": DASHES[turn % len(DASHES)], "linewidth": float(width)}
+        for (turn, color), width in zip(rounds, np.linspace(2.4, 1, number))
+    ]
 
 
 def _defense(row: Mapping[str, Any]) -> str:

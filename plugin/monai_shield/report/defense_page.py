@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,8 @@ def defense_figures(results: Results, spectra: Mapping[str, np.ndarray]) -> dict
 def defense_captions(results: Results) -> dict[str, str]:
     """What each figure shows, by its name."""
     found = {
-        _bars_name(target, variant): f"Dice of every defense of {_target(target)} against the pooled attacks, "
-        f"{variant}, with 95 % intervals (Figure 4 of the paper)."
+        _bars_name(target, variant): f"Defenses{_of(target)}: Dice against the pooled attacks, {variant}, with "
+        "95 % intervals; – where nothing was accepted (Figure 4 of the paper)."
         for target in all_targets(results)
         for variant in VARIANTS
     }
@@ -157,7 +158,7 @@ def _sections(results: Results, figures: Figures, captions: Mapping[str, str]) -
     yield "Attacks on bare targets", [_table(undefended_table(results))]
     yield "What the attacks do to spectra", [html.beside(*map(picture, ("spectra", "shift", "radial")))]
     for group in detector_groups(results):
-        tables = _both(lambda variant, group=group: auc_table(results, group, variant))  # type: ignore[misc]
+        tables = _both(partial(auc_table, results, group))
         yield (
             GROUPS.get(group, f"Detectors: {group}"),
             [html.paragraphs("ROC-AUC against the pooled attacks, in percent."), tables, picture(_roc_name(group))],
@@ -166,7 +167,7 @@ def _sections(results: Results, figures: Figures, captions: Mapping[str, str]) -
         "Detectors by attack",
         [html.paragraphs("ROC-AUC of every detector, in percent.")]
         + [
-            html.folded(attack, _both(lambda variant, attack=attack: auc_table(results, None, variant, attack)))  # type: ignore[misc]
+            html.folded(attack, _both(partial(auc_table, results, None, attack=attack)))
             for attack in attack_columns(results)
         ],
     )
@@ -175,12 +176,12 @@ def _sections(results: Results, figures: Figures, captions: Mapping[str, str]) -
             "Detectors compared",
             [
                 html.paragraphs("Differences of ROC-AUC against the pooled attacks, in percentage points."),
-                _both(lambda variant: comparison_table(results, variant)),
+                _both(partial(comparison_table, results)),
             ],
         )
     for target in all_targets(results):
         yield (
-            f"Table 2: defenses of {_target(target)}",
+            f"Table 2: defenses{_of(target)}",
             [html.beside(*(picture(_bars_name(target, variant)) for variant in VARIANTS))]
             + [html.part(variant, _table(defense_table(results, target, POOLED, variant))) for variant in VARIANTS],
         )
@@ -222,5 +223,5 @@ def _plain(name: str) -> str:
     return re.sub(r"\W+", "_", name.lower())
 
 
-def _target(name: str) -> str:
-    return "the targets, mean" if name == MEAN else name
+def _of(target: str) -> str:
+    return ", mean over the targets" if target == MEAN else f" of {target}"
