@@ -10,6 +10,7 @@
 # limitations under the License.
 """What tests share: the real data where it is, a tiny bundle, brains that do not exist."""
 
+import copy
 import json
 import os
 import random
@@ -217,7 +218,13 @@ def _interval(random, low=0.0, high=1.0, empty=False):
 
 
 @pytest.fixture
-def made_up_study():
+def made_up_study(stored_study):
+    """A copy of that study of defenses which a test may change."""
+    return copy.deepcopy(stored_study)
+
+
+@pytest.fixture(scope="session")
+def stored_study():
     """
     Results and spectra of a study of defenses that was never run, as they are stored: three targets, two attacks, a
     detector of each group; of the first defense nothing was accepted.

@@ -16,7 +16,6 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from monai_shield.report import defense_figures as module
-from monai_shield.report.defense_page import defense_figures
 
 
 def size_of_png(data):
@@ -39,8 +38,8 @@ def drawn(monkeypatch):
     return figures
 
 
-def test_every_figure_is_a_png_that_a_phone_can_show(made_up_study):
-    figures = defense_figures(*made_up_study)
+def test_every_figure_is_a_png_that_a_phone_can_show(rendered_study):
+    figures = {path.stem: path.read_bytes() for path in rendered_study[1].glob("*.png")}
     bars = {f"defenses_{target}_{v}" for target in ("unet", "segnet", "densenet", "mean") for v in ("raw", "exported")}
     curves = {f"roc_{group}" for group in ("paper", "representation", "layout", "magnet", "baseline")}
     assert set(figures) == bars | curves | {"spectra", "shift", "radial"}
@@ -51,12 +50,17 @@ def test_every_figure_is_a_png_that_a_phone_can_show(made_up_study):
         assert len(picture) < 400_000, name
 
 
-def test_the_same_results_are_the_same_files(made_up_study):
+def test_the_same_results_are_the_same_files(made_up_study, rendered_study):
     results, spectra = made_up_study
-    assert module.defense_bars(results, "UNet", "raw") == module.defense_bars(results, "UNet", "raw")
-    assert module.roc_figure(results, "paper") == module.roc_figure(results, "paper")
-    assert module.spectra_figure(results, spectra) == module.spectra_figure(results, spectra)
-    assert module.radial_figure(results, spectra) == module.radial_figure(results, spectra)
+    again = {
+        "defenses_unet_raw": module.defense_bars(results, "UNet", "raw"),
+        "roc_paper": module.roc_figure(results, "paper"),
+        "spectra": module.spectra_figure(results, spectra),
+        "shift": module.shift_figure(spectra),
+        "radial": module.radial_figure(results, spectra),
+    }
+    for name, picture in again.items():
+        assert picture == (rendered_study[1] / f"{name}.png").read_bytes(), name
 
 
 def test_a_bar_is_as_long_as_the_dice_and_its_line_is_the_interval(made_up_study, drawn):

@@ -75,7 +75,8 @@ def test_every_auc_is_that_of_its_detector_target_attack_and_variant(results, at
             value = stored(results["detection"], **which)["auc"]["value"]
             assert float(found[target].split(" ")[0]) == pytest.approx(value, abs=0.05001)
         assert found["seeds"] == "60.0–71.2"
-        assert ("(" in found["mean"]) and ("(" not in found["UNet"])
+        assert "(" in found["mean"]
+        assert "(" not in found["UNet"]
 
 
 def test_the_column_of_the_paper_is_filled_where_the_paper_has_a_number(results):

@@ -27,7 +27,7 @@ from .figures import rendered
 __all__ = ["VARIANTS", "defense_bars", "radial_figure", "roc_figure", "shift_figure", "spectra_figure"]
 
 Results = Mapping[str, Any]
-#: Width in inches: on a phone, some 2.4 inches wide in the units of print, 9 points are still 6.
+#: Width in inches: on a phone's page, some 4 inches wide, 9 points are still 6.
 WIDTH = 6.0
 #: Dots an inch: sharp on a page that shows the figure twice as large.
 DPI = 180
