@@ -69,7 +69,7 @@ def defense_bars(results: Results, target: str, variant: str, attack: str = POOL
         axes.barh(centers, values, height, color=color, label=label)
         axes.hlines(centers, low, high, color="black", linewidth=0.8)
         for center in centers[np.isnan(values)]:
-            axes.text(0.005, center, "–", color=color, fontsize=SMALL, va="center_baseline")
+            axes.text(0.005, center, "–", color=color, fontsize=FONT, fontweight="bold", va="center_baseline")
     if rows:
         for name, label, dashes in (("clean", "clean", "-"), ("undefended", "attacked", ":")):
             (value,), _, _ = _intervals([rows[0][name]])
