@@ -22,7 +22,9 @@ from pathlib import Path
 import monai_shield
 from monai_shield.attacks import ATTACKS, TARGETS
 from monai_shield.attacks.losses import LOSSES
+from monai_shield.report import defense_captions
 from monai_shield.studies import attack_study_table
+from monai_shield.studies.defense_tables import defense_tables
 from monai_shield.studies.tables import (
     attack_table,
     clean_table,
@@ -34,6 +36,7 @@ from monai_shield.studies.tables import (
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "brain_mri_shield" / "docs"
+STUDY = ROOT / "docs" / "study"
 
 
 def api_list() -> str:
@@ -88,6 +91,26 @@ def provenance(summary: dict) -> str:
     return ", ".join(f"{key} {value}" for key, value in facts.items())
 
 
+def study_parts(results: dict) -> dict[str, str]:
+    """
+    The tables of the study of defenses by title, its figures by name, and what the numbers came from.
+
+    The tables of single attacks are too many for a page without folds: they stand in ``report.html``.
+    """
+    tables = defense_tables(results)
+    return {
+        **{title: table for title, table in tables.items() if not title.startswith("AUC by detector")},
+        **{f"figure {name}": f"![{text}]({name}.png)" for name, text in defense_captions(results).items()},
+        "provenance": provenance(results),
+    }
+
+
+def fill_study(folder: Path = STUDY) -> bool:
+    """Fill the page of the study of defenses where its results are there; returns whether it changed."""
+    file = folder / "results.json"
+    return file.is_file() and fill_markers(folder / "README.md", study_parts(json.loads(file.read_text())))
+
+
 def main() -> bool:
     """Fill all pages; returns whether one changed."""
     summary = json.loads((BUNDLE / "results.json").read_text())
@@ -115,6 +138,7 @@ def main() -> bool:
         fill_markers(BUNDLE / "README.md", full),
         fill_markers(ROOT / "docs" / "attacks.md", attacks),
         fill_markers(ROOT / "docs" / "api.md", {"api": api_list()}),
+        fill_study(),
     ]
     return any(changed)
 

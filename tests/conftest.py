@@ -10,6 +10,7 @@
 # limitations under the License.
 """What tests share: the real data where it is, a tiny bundle, brains that do not exist."""
 
+import copy
 import json
 import os
 import random
@@ -207,3 +208,103 @@ def tiny_repository(tiny_bundle, tmp_path, monkeypatch) -> Path:
     shutil.copytree(tiny_bundle, root / "bundles" / tiny_bundle.name)
     monkeypatch.chdir(root)
     return root
+
+
+def _interval(random, low=0.0, high=1.0, empty=False):
+    if empty:
+        return dict.fromkeys(("value", "low", "high"))
+    found = sorted(round(float(value), 4) for value in random.uniform(low, high, 3))
+    return dict(zip(("low", "value", "high"), found))
+
+
+@pytest.fixture
+def made_up_study(stored_study):
+    """A copy of that study of defenses which a test may change."""
+    return copy.deepcopy(stored_study)
+
+
+@pytest.fixture(scope="session")
+def stored_study():
+    """
+    Results and spectra of a study of defenses that was never run, as they are stored: three targets, two attacks, a
+    detector of each group; of the first defense nothing was accepted.
+    """
+    random = np.random.default_rng(0)
+    targets, attacks, variants = ["UNet", "SegNet", "DenseNet"], ["DAG A", "PGD <4/255>"], ["raw", "exported"]
+    groups = {"UNet shifted": "paper", "other & own": "representation", "rolled": "layout"}
+    groups |= {"MagNet AE I": "magnet", "share of zeros": "baseline"}
+    columns = [
+        {"target": target, "attack": attack, "variant": variant}
+        for target in [*targets, "mean"]
+        for attack in [*attacks, "pooled"]
+        for variant in variants
+    ]
+    measures = ("undefended", "reformed", "accepted", "rejected_as_zero", "rejected_deferred", "harm")
+    measures += ("accepted_attacked", "accepted_clean", "clean", "clean_reformed")
+    defenses = {"1": ("UNet shifted", "UNet"), "MagNet": ("MagNet AE I, then MagNet AE II", "MagNet")}
+    results = {
+        "detectors": [
+            {"detector": name, "group": group, "parameters": 1234, "seeds": 2} for name, group in groups.items()
+        ],
+        "targets": [
+            {
+                "target": target,
+                "hardened": target == "UNet, distilled",
+                "parameters": 8200,
+                "dice": _interval(random),
+                "structures": {"left part": _interval(random), "right part": _interval(random)},
+            }
+            for target in [*targets, "UNet, distilled"]
+        ],
+        "undefended": [
+            {**column, "hardened": False, "slices": 3, "clean": _interval(random), "attacked": _interval(random)}
+            | {"steps": 20.0, "success": 0.5, "norm_linf": 2 / 255, "norm_l2": 1.25}
+            for column in columns
+            if column["target"] != "mean" and column["attack"] != "pooled"
+        ],
+        "detection": [
+            {"detector": name, "group": group, **column, "auc": _interval(random, 50, 100), "seeds": [60.0, 71.25]}
+            for name, group in groups.items()
+            for column in columns
+        ],
+        "comparisons": [
+            {"first": "UNet shifted", "second": "share of zeros", **column, "difference": _interval(random, -9, 9)}
+            for column in columns
+        ],
+        "defenses": [
+            {"defense": number, "detector": detector, "reformer": reformer, **column}
+            | {name: _interval(random, empty=number == "1" and name == "accepted") for name in measures}
+            for number, (detector, reformer) in defenses.items()
+            for column in columns
+            if column["target"] != "mean" or column["attack"] == "pooled"
+        ],
+        "rivals": [
+            {"rival": "Defense-GAN", **column, "auc": _interval(random, 50, 100)}
+            | {name: _interval(random) for name in measures}
+            for column in columns
+            if column["target"] != "mean" or column["attack"] == "pooled"
+        ],
+        "roc": [
+            {"detector": name, "group": group, "variant": variant}
+            | {"true_positive_rate": np.linspace(0, 1, 101).tolist()}
+            for name, group in groups.items()
+            for variant in variants
+        ],
+        "settings": {
+            "persons": {"train": 4, "val": 2, "test": 3},
+            "slices": {"train": 40, "val": 20, "test": 9},
+            "t_fp": 0.05,
+            "attacks": {name: {"attack": f"{name}(...)", "every": 1, "pooled": True} for name in attacks},
+            "targets": dict.fromkeys(targets, "Training(epochs=1)"),
+            "detectors": {"UNet shifted": "Training(epochs=2)"},
+        },
+        "provenance": {"date": "2026-11-23", "revision": None},
+    }
+    shape, names = (24, 16), [f"{attack}, {variant}" for attack in attacks for variant in variants]
+    spectra = {"unshifted clean": random.normal(size=shape).astype(np.float16)}
+    for name in ("clean", *names):
+        spectra[f"radial {name}"] = np.r_[0.0, np.nan, random.normal(size=6)]
+        spectra[f"spectrum {name}"] = random.normal(size=shape).astype(np.float16)
+    for name in names:
+        spectra[f"perturbation {name}"] = np.zeros(shape, np.float16)
+    return results, spectra

@@ -13,27 +13,53 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("bundles/*/docs/README.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("bundles/*/docs/README.md"))]
 
 
-def test_generated_parts_are_up_to_date() -> None:
+@pytest.fixture(scope="module")
+def build() -> ModuleType:
+    """docs/build.py"""
     spec = importlib.util.spec_from_file_location("build_pages", ROOT / "docs" / "build.py")
     assert spec is not None
     assert spec.loader is not None
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_parts_are_up_to_date(build: ModuleType) -> None:
     before = {page: page.read_text() for page in PAGES}
     try:
         assert build.main() is False, "run 'make docs'"
     finally:
         for page, text in before.items():
             page.write_text(text)
+
+
+def test_the_page_of_a_study_is_filled_from_its_results_and_only_then(
+    build: ModuleType, stored_study: tuple[dict, dict], tmp_path: Path
+) -> None:
+    page = tmp_path / "README.md"
+    text = (ROOT / "docs" / "study" / "README.md").read_text()
+    page.write_text(re.sub(r"(<!-- ([^/].*?) -->\n).*?(<!-- /\2 -->)", r"\1\3", text, flags=re.DOTALL))
+    empty = page.read_text()
+    assert build.fill_study(tmp_path) is False
+    assert page.read_text() == empty
+    (tmp_path / "results.json").write_text(json.dumps(stored_study[0]))
+    assert build.fill_study(tmp_path) is True
+    filled = page.read_bytes()
+    assert not re.findall(r"<!-- [^/].*? -->\n<!-- /", filled.decode())
+    assert "98.1" in filled.decode()  # what the paper reports stands beside what was found
+    assert build.fill_study(tmp_path) is False
+    assert page.read_bytes() == filled
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

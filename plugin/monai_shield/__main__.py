@@ -51,17 +51,19 @@ def demo(
     return closing_words(story.run(), output)
 
 
-def report(folder: str = "demo") -> str:
+def report(folder: str = "demo", output: str | None = None) -> str:
     """
-    Write report.html anew, from the numbers and files of a demo or from the results of an evaluation.
+    Write report.html anew, from the numbers and files of a demo or from the results of any study.
 
     Args:
-        folder: with the result.json of a demo, or the results.json of an evaluation.
+        folder: with the result.json of a demo, or the results.json of an evaluation, of a study of attacks or of a
+            study of defenses, the last with its spectra.npz.
+        output: folder to write a study's page and figures to; by default the same. A demo's stay in its folder.
     """
     from monai_shield.report import render_demo, render_study
 
-    if (Path(folder) / "results.json").is_file():
-        return str(render_study(folder))
+    if output is not None or (Path(folder) / "results.json").is_file():
+        return str(render_study(folder, output))
     render_demo(folder)
     return str(Path(folder) / "report.html")
 
@@ -138,9 +140,9 @@ def main() -> None:
         raise SystemExit(f"monai-shield: {error}") from error
     except RuntimeError as error:
         from monai_shield.bundle import BundleAttackError
-        from monai_shield.report import DemoError
+        from monai_shield.report import DemoError, StudyPageError
 
-        if not isinstance(error, (BundleAttackError, DemoError)):
+        if not isinstance(error, (BundleAttackError, DemoError, StudyPageError)):
             raise
         raise SystemExit(f"monai-shield: {error}") from error
 

@@ -8,9 +8,13 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+import json
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+
+from monai_shield.report import render_study
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -50,3 +54,14 @@ class Reader(HTMLParser):
 def read_page():
     """Read a page, (str) -> Reader; fails where an element is not closed where it was opened."""
     return Reader.read
+
+
+@pytest.fixture(scope="session")
+def rendered_study(stored_study, tmp_path_factory):
+    """A folder with the results of a study of defenses, and one with its page and figures; to look at only."""
+    folder, output = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("rendered")
+    results, spectra = stored_study
+    (folder / "results.json").write_text(json.dumps(results))
+    np.savez(folder / "spectra.npz", **spectra)
+    assert render_study(folder, output) == output / "report.html"
+    return folder, output

@@ -11,17 +11,20 @@
 """Figures, tables and pages that a person reads."""
 
 from .attack_figure import AttackedSlice, attack_figure
+from .defense_page import defense_captions
 from .demo import Demo, DemoError, closing_words
 from .demo_attack import write_label
 from .demo_page import render_demo
-from .study_page import render_study
+from .study_page import StudyPageError, render_study
 
 __all__ = [
     "AttackedSlice",
     "Demo",
     "DemoError",
+    "StudyPageError",
     "attack_figure",
     "closing_words",
+    "defense_captions",
     "render_demo",
     "render_study",
     "write_label",

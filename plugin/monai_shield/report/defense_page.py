@@ -13,27 +13,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from monai_shield.studies.defense_tables import defense_tables
+from monai_shield.studies.defense_summary import MEAN, POOLED
+from monai_shield.studies.defense_tables import (
+    all_targets,
+    attack_columns,
+    auc_table,
+    comparison_table,
+    defense_table,
+    detector_groups,
+    rival_table,
+    structure_table,
+    target_table,
+    undefended_table,
+)
 from monai_shield.utils import atomic_path
 
 from . import html
-from .defense_figures import defense_bars, radial_figure, roc_figure, shift_figure, spectra_figure
+from .defense_figures import VARIANTS, defense_bars, radial_figure, roc_figure, shift_figure, spectra_figure
 
-__all__ = ["defense_figures", "defense_page", "render_defenses"]
+__all__ = ["defense_captions", "defense_figures", "defense_page", "render_defenses"]
 
-CAPTIONS = {
-    "defenses_exported": "Dice of every defense against the pooled attacks, exported (Figure 4 of the paper).",
-    "defenses_raw": "The same, raw.",
-    "roc": "ROC curves against the pooled attacks, mean over the targets; of each detector the first seed.",
-    "spectra": "Log spectra of one test slice, and the perturbations in space with their range (Figure 2).",
-    "shift": "The spectrum of that slice, as the transform gives it and shifted (Figure 3).",
-    "radial": "Power by frequency, mean over the attacked test slices.",
+Results = Mapping[str, Any]
+Figures = Mapping[str, bytes]
+#: What a group of detectors is about; another one is told by its name alone.
+GROUPS = {
+    "paper": "Table 1: the detectors of the paper",
+    "representation": "Detectors by representation of the spectrum",
+    "layout": "Detectors by layout of the spectrum",
+    "magnet": "The detectors of MagNet",
+    "baseline": "Baselines, which nothing was trained for",
 }
 
 
@@ -67,45 +83,149 @@ def render_defenses(folder: str | Path, output: str | Path | None = None) -> Pat
     return page
 
 
-def defense_figures(results: Mapping[str, Any], spectra: Mapping[str, np.ndarray]) -> dict[str, bytes]:
-    """Every figure, as a PNG file, by its name."""
-    groups = list(dict.fromkeys(row["group"] for row in results["detectors"]))
-    return {
-        "defenses_exported": defense_bars(results, "exported"),
-        "defenses_raw": defense_bars(results, "raw"),
-        "roc": roc_figure(results, groups),
+def defense_figures(results: Results, spectra: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+    """Every figure, as a PNG file, by its name, which :func:`defense_captions` has too."""
+    found = {
+        _bars_name(target, variant): defense_bars(results, target, variant)
+        for target in all_targets(results)
+        for variant in VARIANTS
+    }
+    found |= {_roc_name(group): roc_figure(results, group) for group in detector_groups(results)}
+    return found | {
         "spectra": spectra_figure(results, spectra),
         "shift": shift_figure(spectra),
         "radial": radial_figure(results, spectra),
     }
 
 
-def defense_page(results: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
-    """The page: what was done, the figures, every table."""
-    settings = results["settings"]
-    slices, persons = settings["slices"], settings["persons"]
+def defense_captions(results: Results) -> dict[str, str]:
+    """What each figure shows, by its name."""
+    found = {
+        _bars_name(target, variant): f"Defenses{_of(target)}: Dice against the pooled attacks, {variant}, with "
+        "95 % intervals; – where nothing was accepted (Figure 4 of the paper)."
+        for target in all_targets(results)
+        for variant in VARIANTS
+    }
+    found |= {
+        _roc_name(group): f"ROC curves of the group '{group}' against the pooled attacks, mean over the targets; of "
+        "each detector the first seed."
+        for group in detector_groups(results)
+    }
+    return found | {
+        "spectra": "Log spectra of one test slice, clean and attacked (exported), and below each the perturbation in "
+        "space with its range (Figure 2 of the paper).",
+        "shift": "The clean spectrum of that slice, as the transform gives it and shifted (Figure 3 of the paper).",
+        "radial": "Power by frequency, mean over the attacked test slices.",
+    }
+
+
+def defense_page(results: Results, figures: Figures) -> str:
+    """The page: what was done, the figures, every table, each where it belongs."""
+    sections = list(_sections(results, figures, defense_captions(results)))
+    names = {f"part-{number}": title for number, (title, _) in enumerate(sections, 1)}
     return html.page(
         "monai-shield: defenses of segmentation networks against adversarial images",
         [
-            html.paragraphs(
-                f"Trained on {slices['train']} slices of {persons['train']} people, thresholds from {slices['val']} "
-                f"slices of {persons['val']}, attacks on {slices['test']} slices of {persons['test']}. In brackets: "
-                f"95 % intervals by a bootstrap over people. A threshold lets no more than "
-                f"{settings['t_fp']:.0%} of the validation slices be rejected.",
-                "Pooled is the mean over "
-                + ", ".join(name for name, attack in settings["attacks"].items() if attack["pooled"])
-                + ". Exported attacks were written to a file of the clean file's type, with the background restored.",
-            ),
-            *(html.embedded_image(figures[name], CAPTIONS[name], CAPTIONS[name]) for name in figures),
-            *(
-                html.section(title, html.table_of_markdown(table))
-                for title, table in defense_tables(results).items()
-                if "\n" in table
-            ),
-            html.section(
-                "Settings",
-                html.table(["attack", "how"], [[name, each["attack"]] for name, each in settings["attacks"].items()]),
-            ),
+            _introduction(results),
+            html.contents(names),
+            *(html.section(title, *body, name=name) for name, (title, body) in zip(names, sections)),
         ],
         footer="; ".join(f"{key}: {value}" for key, value in results["provenance"].items()),
+        wide=True,
     )
+
+
+def _introduction(results: Results) -> str:
+    settings = results["settings"]
+    slices, persons = settings["slices"], settings["persons"]
+    return html.paragraphs(
+        f"Trained on {slices['train']} slices of {persons['train']} people, thresholds from {slices['val']} "
+        f"slices of {persons['val']}, attacks on {slices['test']} slices of {persons['test']}. In brackets: "
+        f"95 % intervals by a bootstrap over people. A threshold lets no more than "
+        f"{settings['t_fp']:.0%} of the validation slices be rejected.",
+        "Pooled is the mean over "
+        + ", ".join(name for name, attack in settings["attacks"].items() if attack["pooled"])
+        + ". Exported attacks were written to a file of the clean file's type, with the background restored.",
+    )
+
+
+def _sections(results: Results, figures: Figures, captions: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
+    """Titles and what stands below."""
+
+    def picture(name: str) -> str:
+        return html.embedded_image(figures[name], captions[name], captions[name])
+
+    yield "Targets on clean test scans", [_table(target_table(results)), _table(structure_table(results))]
+    yield "Attacks on bare targets", [_table(undefended_table(results))]
+    yield "What the attacks do to spectra", [html.beside(*map(picture, ("spectra", "shift", "radial")))]
+    for group in detector_groups(results):
+        tables = _both(partial(auc_table, results, group))
+        yield (
+            GROUPS.get(group, f"Detectors: {group}"),
+            [html.paragraphs("ROC-AUC against the pooled attacks, in percent."), tables, picture(_roc_name(group))],
+        )
+    yield (
+        "Detectors by attack",
+        [html.paragraphs("ROC-AUC of every detector, in percent.")]
+        + [
+            html.folded(attack, _both(partial(auc_table, results, None, attack=attack)))
+            for attack in attack_columns(results)
+        ],
+    )
+    if results["comparisons"]:
+        yield (
+            "Detectors compared",
+            [
+                html.paragraphs("Differences of ROC-AUC against the pooled attacks, in percentage points."),
+                _both(partial(comparison_table, results)),
+            ],
+        )
+    for target in all_targets(results):
+        yield (
+            f"Table 2: defenses{_of(target)}",
+            [html.beside(*(picture(_bars_name(target, variant)) for variant in VARIANTS))]
+            + [html.part(variant, _table(defense_table(results, target, POOLED, variant))) for variant in VARIANTS],
+        )
+    if results["rivals"]:
+        note = "Defenses measured on fewer slices, against the pooled attacks; the AUC is that of their own error."
+        yield "Rivals", [html.paragraphs(note), *(html.part(v, _table(rival_table(results, v))) for v in VARIANTS)]
+    yield "Settings", [_settings(results)]
+
+
+def _both(table: Callable[[str], str]) -> str:
+    """One table of the exported attacks beside that of the raw ones."""
+    return html.beside(*(html.part(variant, _table(table(variant))) for variant in VARIANTS))
+
+
+def _table(markdown: str) -> str:
+    return html.table_of_markdown(markdown)
+
+
+def _settings(results: Results) -> str:
+    """How attacks were made and networks trained."""
+    settings = results["settings"]
+    attacks = [[name, each["attack"], str(each["every"])] for name, each in settings["attacks"].items()]
+    trained = [[name, str(training)] for kind in ("targets", "detectors") for name, training in settings[kind].items()]
+    return "\n".join(
+        [
+            html.table(["attack", "how", "one slice in"], attacks),
+            html.folded("How the networks were trained", html.table(["network", "training"], trained)),
+        ]
+    )
+
+
+def _bars_name(target: str, variant: str) -> str:
+    return f"defenses_{_plain(target)}_{variant}"
+
+
+def _roc_name(group: str) -> str:
+    return f"roc_{_plain(group)}"
+
+
+def _plain(name: str) -> str:
+    """A name as part of a file's name."""
+    return re.sub(r"\W+", "_", name.lower())
+
+
+def _of(target: str) -> str:
+    return ", mean over the targets" if target == MEAN else f" of {target}"

@@ -209,10 +209,10 @@ def scan_scores(name: str, slices: Sequence[dict[str, Any]], attacked: bool) -> 
     return SliceScores(name, positions, scores, _ATTACKED if attacked else _CLEAN)
 
 
-def rendered(figure: Figure) -> bytes:
+def rendered(figure: Figure, dpi: int = DPI) -> bytes:
     """A PNG file of a figure, the same for the same figure."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 
 

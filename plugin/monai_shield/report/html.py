@@ -13,10 +13,22 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-__all__ = ["embedded_image", "notice", "page", "paragraphs", "section", "table", "table_of_markdown"]
+__all__ = [
+    "beside",
+    "contents",
+    "embedded_image",
+    "folded",
+    "notice",
+    "page",
+    "paragraphs",
+    "part",
+    "section",
+    "table",
+    "table_of_markdown",
+]
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -28,7 +40,14 @@ h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ddd; }
 h3 { font-size: 1rem; margin: 1rem 0 0; }
 p { margin: .4rem 0; }
 .notice { background: #fff6e0; border-left: .3rem solid #e0a000; padding: .6rem .8rem; margin: 1rem 0; }
+body.wide { max-width: 84rem; }
+.wide p, .wide nav { max-width: 60rem; }
+nav ul { columns: 16rem; margin: .4rem 0; padding-left: 1.2rem; }
+summary { cursor: pointer; padding: .3rem 0; }
+.beside { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: flex-start; }
+.beside > * { flex: 1 1 30rem; min-width: 0; }
 figure { margin: 1rem 0; }
+.wide figure { max-width: 42rem; }
 img { display: block; width: 100%; height: auto; }
 figcaption { color: #555; font-size: .9rem; }
 .scroll { overflow-x: auto; }
@@ -40,7 +59,7 @@ footer { color: #555; font-size: .85rem; margin-top: 2rem; border-top: 1px solid
 """
 
 
-def page(title: str, body: Iterable[str], footer: str = "") -> str:
+def page(title: str, body: Iterable[str], footer: str = "", wide: bool = False) -> str:
     """
     A whole page.
 
@@ -48,6 +67,7 @@ def page(title: str, body: Iterable[str], footer: str = "") -> str:
         title: plain text, of the browser's tab and of the heading.
         body: pieces of HTML, in order.
         footer: plain text at the bottom.
+        wide: give tables room side by side where the screen has it.
     """
     parts = [
         "<!doctype html>",
@@ -58,7 +78,7 @@ def page(title: str, body: Iterable[str], footer: str = "") -> str:
         f"<title>{escape(title)}</title>",
         f"<style>{_STYLE}</style>",
         "</head>",
-        "<body>",
+        '<body class="wide">' if wide else "<body>",
         "<main>",
         f"<h1>{escape(title)}</h1>",
         *body,
@@ -70,9 +90,31 @@ def page(title: str, body: Iterable[str], footer: str = "") -> str:
     return "\n".join(part for part in parts if part) + "\n"
 
 
-def section(title: str, *body: str) -> str:
-    """A section with a plain-text heading and pieces of HTML."""
-    return "\n".join(["<section>", f"<h2>{escape(title)}</h2>", *body, "</section>"])
+def section(title: str, *body: str, name: str = "") -> str:
+    """A section with a plain-text heading and pieces of HTML; :func:`contents` leads to one that has a name."""
+    start = f'<section id="{escape(name)}">' if name else "<section>"
+    return "\n".join([start, f"<h2>{escape(title)}</h2>", *body, "</section>"])
+
+
+def part(title: str, *body: str) -> str:
+    """A part of a section with a plain-text heading and pieces of HTML."""
+    return "\n".join(["<div>", f"<h3>{escape(title)}</h3>", *body, "</div>"])
+
+
+def beside(*body: str) -> str:
+    """Pieces of HTML side by side; a narrow screen shows one below the other."""
+    return "\n".join(['<div class="beside">', *body, "</div>"])
+
+
+def folded(title: str, *body: str) -> str:
+    """Pieces of HTML that a reader unfolds, under a plain-text title."""
+    return "\n".join(["<details>", f"<summary>{escape(title)}</summary>", *body, "</details>"])
+
+
+def contents(titles: Mapping[str, str]) -> str:
+    """Links to the sections of the page, from their names to their titles."""
+    links = "".join(f'<li><a href="#{escape(name)}">{escape(title)}</a></li>' for name, title in titles.items())
+    return f'<nav aria-label="contents"><ul>{links}</ul></nav>'
 
 
 def paragraphs(*texts: str) -> str:

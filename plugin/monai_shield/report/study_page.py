@@ -8,68 +8,65 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""From the ``results.json`` of an evaluation to a page."""
+"""From the stored results of any study to its page."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_shield.studies.tables import attack_table, clean_table, structure_table
 from monai_shield.utils import atomic_path
 
-from . import html
+from .attack_study_page import attack_study_page
+from .defense_page import render_defenses
+from .evaluation_page import evaluation_page
 
-__all__ = ["RESULTS", "render_study", "study_page"]
+__all__ = ["StudyPageError", "render_study"]
 
-RESULTS = "results.json"
+RESULTS, PAGE = "results.json", "report.html"
+Results = Mapping[str, Any]
 
 
-def render_study(folder: str | Path) -> Path:
+class StudyPageError(RuntimeError):
+    """A file holds no results that there is a page for."""
+
+
+def render_study(folder: str | Path, output: str | Path | None = None) -> Path:
     """
-    Write ``report.html`` beside the ``results.json`` of an evaluation; returns the page's path.
+    Write ``report.html`` of an evaluation, of a study of attacks or of a study of defenses, and figures of the latter.
+
+    Args:
+        folder: with the study's ``results.json``, and with the ``spectra.npz`` of a study of defenses.
+        output: where to; by default into the same folder.
+
+    Returns:
+        the page's path.
 
     Raises:
-        FileNotFoundError: where there is none.
+        FileNotFoundError: where a result is missing.
+        StudyPageError: where the results are of nothing that is known here.
     """
-    root = Path(folder)
-    if not (root / RESULTS).is_file():
-        raise FileNotFoundError(f"'{root / RESULTS}' is missing: run the bundle's evaluation first.")
-    path = root / "report.html"
-    with atomic_path(path) as temporary:
-        temporary.write_text(study_page(json.loads((root / RESULTS).read_text())), encoding="utf-8")
-    return path
-
-
-def study_page(results: Mapping[str, Any]) -> str:
-    """The page of an evaluation: its tables, and where its numbers came from."""
-    summary = _with_nan(results)
-    calibration, made = summary["calibration"], dict(summary.get("provenance", {}))
-    return html.page(
-        "monai-shield: what the shield is worth",
-        [
-            html.paragraphs(
-                f"{summary['volumes']} scans of {summary['persons']} people. In brackets: 95 % intervals by a "
-                f"bootstrap over people.",
-                f"Threshold from {calibration['slices']} clean slices of {calibration['volumes']} scans "
-                f"({calibration['source']}), {calibration['rule']} rule, allowed false-positive rate "
-                f"{calibration['t_fp']}.",
-            ),
-            html.section("Clean images", html.table_of_markdown(clean_table(summary))),
-            html.section("Attacked images", html.table_of_markdown(attack_table(summary))),
-            html.section("Clean Dice by structure", html.table_of_markdown(structure_table(summary))),
-        ],
-        footer="; ".join(f"{key}: {value}" for key, value in made.items()),
-    )
-
-
-def _with_nan(value: Any) -> Any:
-    """What was not a number when it was written is none again."""
-    if isinstance(value, Mapping):
-        return {
-            key: math.nan if entry is None and key != "revision" else _with_nan(entry) for key, entry in value.items()
-        }
-    return value
+    file, target = Path(folder) / RESULTS, Path(output or folder)
+    if not file.is_file():
+        raise FileNotFoundError(f"'{file}' is missing: run the study first.")
+    try:
+        results = json.loads(file.read_text())
+    except ValueError as error:
+        raise StudyPageError(f"'{file}' is no JSON file: {error}") from error
+    if not isinstance(results, dict):
+        raise StudyPageError(f"'{file}' holds no results of a study.")
+    if "defenses" in results:
+        return render_defenses(folder, target)
+    render: Callable[[Results], str]
+    if "calibration" in results:
+        render = evaluation_page
+    elif "attacks" in results:
+        render = attack_study_page
+    else:
+        raise StudyPageError(f"'{file}' holds no results of a study.")
+    page = target / PAGE
+    with atomic_path(page) as temporary:
+        temporary.write_text(render(results), encoding="utf-8")
+    return page

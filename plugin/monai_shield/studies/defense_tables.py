@@ -24,12 +24,14 @@ from .published import PAPER_AUC
 from .tables import markdown_table, number
 
 __all__ = [
+    "all_targets",
     "attack_columns",
     "auc_table",
     "comparison_table",
     "defended",
     "defense_table",
     "defense_tables",
+    "detector_groups",
     "find",
     "rival_table",
     "structure_table",
@@ -62,7 +64,7 @@ def find(rows: Sequence[Row], **wanted: Any) -> list[Row]:
 
 def defense_tables(results: Results) -> dict[str, str]:
     """Every table by its title."""
-    groups = list(dict.fromkeys(row["group"] for row in results["detectors"]))
+    groups = detector_groups(results)
     tables = {
         "Targets on clean test scans": target_table(results),
         "Clean Dice by structure": structure_table(results),
@@ -73,8 +75,9 @@ def defense_tables(results: Results) -> dict[str, str]:
             tables[f"AUC, {group}, {variant}"] = auc_table(results, group, variant)
         for attack in attack_columns(results):
             tables[f"AUC by detector, {attack}, {variant}"] = auc_table(results, None, variant, attack)
-        tables[f"Comparisons, {variant}"] = comparison_table(results, variant)
-        for target in [*defended(results), MEAN]:
+        if results["comparisons"]:
+            tables[f"Comparisons, {variant}"] = comparison_table(results, variant)
+        for target in all_targets(results):
             tables[f"Defenses of {target}, pooled, {variant}"] = defense_table(results, target, POOLED, variant)
         if results["rivals"]:
             tables[f"Rivals, pooled, {variant}"] = rival_table(results, variant)
@@ -108,9 +111,9 @@ def undefended_table(results: Results) -> str:
             str(row["slices"]),
             number(row["clean"], 2),
             number(row["attacked"], 2),
-            f"{255 * row['norm_linf']:.1f}",
-            f"{row['norm_l2']:.2f}",
-            f"{row['steps']:.0f}",
+            _digits(row["norm_linf"], 1, 255),
+            _digits(row["norm_l2"], 2),
+            _digits(row["steps"], 0),
         ]
         for row in results["undefended"]
     ]
@@ -125,6 +128,16 @@ def defended(results: Results) -> list[str]:
 def attack_columns(results: Results) -> list[str]:
     """The attacks, in their order."""
     return list(dict.fromkeys(row["attack"] for row in results["undefended"]))
+
+
+def detector_groups(results: Results) -> list[str]:
+    """The groups of the detectors, in their order."""
+    return list(dict.fromkeys(row["group"] for row in results["detectors"]))
+
+
+def all_targets(results: Results) -> list[str]:
+    """The targets that are defended, in their order, and after them their mean."""
+    return [*defended(results), MEAN]
 
 
 def auc_table(results: Results, group: str | None, variant: str, attack: str = POOLED) -> str:
@@ -148,10 +161,10 @@ def auc_table(results: Results, group: str | None, variant: str, attack: str = P
                 [
                     about["detector"],
                     f"{about['parameters']:,}",
-                    *(f"{by_target[target]['auc']['value']:.1f}" for target in targets),
+                    *(_digits(by_target[target]["auc"]["value"], 1) for target in targets),
                     number(by_target[MEAN]["auc"], 1),
                     _range(by_target[MEAN]["seeds"]),
-                    "" if paper is None else f"{paper:.1f}",
+                    "" if paper is None else _digits(paper, 1),
                 ]
             )
     return markdown_table(["detector", "parameters", *targets, "mean", "seeds", "paper"], rows)
@@ -159,7 +172,7 @@ def auc_table(results: Results, group: str | None, variant: str, attack: str = P
 
 def comparison_table(results: Results, variant: str) -> str:
     """Differences of AUC, pooled attacks, paired by person."""
-    targets = [*defended(results), MEAN]
+    targets = all_targets(results)
     pairs = dict.fromkeys((row["first"], row["second"]) for row in results["comparisons"])
     rows = []
     for first, second in pairs:
@@ -205,11 +218,19 @@ def _flat(row: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name} ")
         elif isinstance(value, (list, tuple)):
-            yield f"{prefix}{name}", " ".join(f"{each:.4g}" for each in value)
+            yield f"{prefix}{name}", " ".join("" if each is None else f"{each:.4g}" for each in value)
         else:
             yield f"{prefix}{name}", value
 
 
-def _range(values: Sequence[float]) -> str:
+def _range(values: Sequence[float | None]) -> str:
     """Lowest and highest of several seeds."""
-    return "" if len(values) < 2 else f"{min(values):.1f}–{max(values):.1f}"
+    if len(values) < 2:
+        return ""
+    known = [value for value in values if value is not None]
+    return f"{min(known):.1f}–{max(known):.1f}" if known else "–"
+
+
+def _digits(value: float | None, digits: int, unit: float = 1) -> str:
+    """A value, in multiples of 1 / ``unit``."""
+    return "–" if value is None else f"{unit * value:.{digits}f}"

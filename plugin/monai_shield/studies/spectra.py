@@ -53,8 +53,8 @@ def radial_power(images: torch.Tensor, rings: int = 48) -> np.ndarray:
 
 def study_spectra(study: DefenseStudy) -> dict[str, np.ndarray]:
     """
-    Of the first target: "radial <name>" for "clean" and for every attack and variant, from all its slices; and of one
-    slice "spectrum <name>", the log magnitude with the zero frequency in the center, and, for an attack,
+    Of the first target: "radial <name>" for "clean" and for every attack and variant, from the slices that all attacks
+    share, or from all of each where they share none; and of one slice "spectrum <name>", the log magnitude with the zero frequency in the center, and, for an attack,
     "perturbation <name>". An attack that was not made from that slice shows one of its own.
     """
     target = next(iter(study.targets))
@@ -65,8 +65,9 @@ def study_spectra(study: DefenseStudy) -> dict[str, np.ndarray]:
     made = [sum(row in each for each in rows.values()) for row in range(first)]
     places = [row for row in range(first) if made[row] == max(made)]
     place = places[len(places) // 2]
+    common = [row for row in range(len(clean)) if all(row in each for each in rows.values())]
     found: dict[str, Any] = {
-        "radial clean": radial_power(clean),
+        "radial clean": radial_power(clean[common] if common else clean),
         "spectrum clean": _log_magnitude(clean[place]),
         "unshifted clean": _log_magnitude(clean[place], shift=False),
     }
@@ -75,7 +76,8 @@ def study_spectra(study: DefenseStudy) -> dict[str, np.ndarray]:
         for variant in ("raw", "exported"):
             images = study.images(ImageSet(name, target, variant))
             image = images[each.index(own)]
-            found[f"radial {name}, {variant}"] = radial_power(images)
+            shared = [each.index(row) for row in common]
+            found[f"radial {name}, {variant}"] = radial_power(images[shared] if shared else images)
             found[f"spectrum {name}, {variant}"] = _log_magnitude(image)
             found[f"perturbation {name}, {variant}"] = (image - clean[own])[0].half().numpy()
     return found
