@@ -54,8 +54,9 @@ def radial_power(images: torch.Tensor, rings: int = 48) -> np.ndarray:
 def study_spectra(study: DefenseStudy) -> dict[str, np.ndarray]:
     """
     Of the first target: "radial <name>" for "clean" and for every attack and variant, from the slices that all attacks
-    share, or from all of each where they share none; and of one slice "spectrum <name>", the log magnitude with the zero frequency in the center, and, for an attack,
-    "perturbation <name>". An attack that was not made from that slice shows one of its own.
+    share, or from all of each where they share none; and of one slice "spectrum <name>", the log magnitude with the
+    zero frequency in the center, and, for an attack, "perturbation <name>". An attack that was not made from that slice
+    shows one of its own.
     """
     target = next(iter(study.targets))
     clean = study.images(ImageSet("clean"))
