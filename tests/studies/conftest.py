@@ -81,6 +81,12 @@ class Record:
 
 
 @pytest.fixture
+def tiny_target() -> type[nn.Module]:
+    """Makes a target from a number of channels."""
+    return TinyTarget
+
+
+@pytest.fixture
 def record(monkeypatch: pytest.MonkeyPatch) -> Record:
     found = Record()
     put, attack, train = CellStore.put, Attack.__call__, parts.train_network

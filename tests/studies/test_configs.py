@@ -149,7 +149,7 @@ def test_the_attacks_of_the_paper_are_dag_on_structures_alone(parse, name):
         assert part.every == 1
     assert 255 * study.attacks["PGD 4/255"].attack.epsilon == pytest.approx(4)
     names = [which.name for which in study.image_sets()]
-    assert len(names) == len(set(names)) == 2 + 3 * (3 + 6 * 2)
+    assert len(names) == len(set(names)) == 2 + 5 * (3 + 6 * 2)
     assert ImageSet("DAG A", "UNet", "raw").name in names
 
 
@@ -197,8 +197,11 @@ def test_compact_and_smoke_differ_from_the_paper_where_they_should():
     for config in (compact, smoke):
         assert list(config) == list(paper)
     size = {"run_dir", "representation_seeds", "spatial_size", "slices_per_volume", "xie_every"}
-    size |= {"networks", "trainings"}
-    for config, own in ((compact, size), (smoke, size | {"dataset_dir", "label_map", "seeds"})):
+    size |= {"gan_steps", "networks", "trainings"}
+    for config, own in (
+        (compact, size),
+        (smoke, size | {"dataset_dir", "label_map", "seeds", "gan_size", "search_steps"}),
+    ):
         taken = {key for key, value in config.items() if value == f"%configs/studies/paper.json::{key}"}
         assert set(config) - taken == own
         assert list(config["networks"]) == list(paper["networks"])

@@ -96,4 +96,4 @@ def test_two_processes_write_what_one_writes(config: Path, tmp_path: Path) -> No
         assert all(np.array_equal(one[key], two[key], equal_nan=True) for key in one)
     # nothing but results, cells and claims is left behind
     left = {path.suffix for path in (tmp_path / "two").rglob("*") if path.is_file()}
-    assert left == {".json", ".md", ".csv", ".npz", ".pt", ".checkpoint", ".done", ""}
+    assert left == {".json", ".md", ".csv", ".npz", ".pt", ".done", ""}

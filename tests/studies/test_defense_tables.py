@@ -45,10 +45,13 @@ def stored(rows, **wanted):
     return row
 
 
+ALL = ("UNet", "SegNet", "DenseNet", "UNet, distilled")
+
+
 def test_targets_and_structures_have_a_place_each(results):
-    assert [row[0] for row in cells(target_table(results))[1]] == ["UNet", "SegNet", "DenseNet"]
+    assert [row[0] for row in cells(target_table(results))[1]] == [*ALL]
     header, rows = cells(structure_table(results))
-    assert header == ["structure", "UNet", "SegNet", "DenseNet"]
+    assert header == ["structure", *ALL]
     value = results["targets"][2]["structures"]["right part"]["value"]
     assert stored([{"name": row[0], "cell": row[3]} for row in rows], name="right part")["cell"].startswith(
         f"{value:.3f} ("

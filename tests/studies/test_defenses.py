@@ -102,17 +102,17 @@ def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_weights(tiny_
     part = TargetPart(tiny_study().targets["tiny"].network, Training(3, batch_size=4, every=3))
 
     straight = tiny_study("straight", targets={"tiny": part})
-    (job,) = straight._target_jobs(after=False)
+    (job,) = straight._target_jobs(["tiny"])
     job.run()
     assert record.forwards == 6  # two batches, three times
     record.clear()
-    (job,) = tiny_study("killed", targets={"tiny": part})._target_jobs(after=False)
+    (job,) = tiny_study("killed", targets={"tiny": part})._target_jobs(["tiny"])
     record.kill_at(5)
     with pytest.raises(KeyboardInterrupt):
         job.run()
     record.clear()
     study = tiny_study("killed", targets={"tiny": part})
-    (job,) = study._target_jobs(after=False)
+    (job,) = study._target_jobs(["tiny"])
     assert not job.done()
     job.run()
     assert record.forwards == 2  # the third epoch alone
@@ -215,15 +215,15 @@ def test_a_target_that_comes_after_another_one_gets_its_network(tiny_study, reco
             return super().train(data, seed, checkpoint, device, before)
 
     first = tiny_study().targets["tiny"]
-    targets = {"second": After(first.network, first.training, after="tiny"), "tiny": first}
-    study = tiny_study(targets=targets, attacks={"PGD": tiny_study().attacks["PGD"]})
+    second = {"second": After(first.network, first.training, after="tiny")}
+    study = tiny_study(hardened=second, attacks={"PGD": tiny_study().attacks["PGD"]})
     study.run()
     image = study.data.val_images
     (before,) = seen
     assert torch.equal(before(image), study.target("tiny")(image))
     record.clear()
-    changed = targets | {"tiny": replace(first, training=Training(2, batch_size=4, every=3))}
-    tiny_study(targets=changed, attacks=study.attacks).run()
+    changed = {"tiny": replace(first, training=Training(2, batch_size=4, every=3))}
+    tiny_study(targets=changed, hardened=second, attacks=study.attacks).run()
     assert record.trained == 2  # the second depends on the first
 
 
@@ -297,12 +297,6 @@ def test_what_is_not_known_is_refused_in_one_line(tiny_study, changes: dict[str,
 def test_every_0th_slice_is_refused() -> None:
     with pytest.raises(ValueError, match="every must be at least 1, got 0"):
         AttackPart(PGD(0.1), every=0)
-
-
-def test_a_target_after_nobody_is_refused(tiny_study) -> None:
-    part = replace(tiny_study().targets["tiny"], after="nobody")
-    with pytest.raises(ValueError, match="targets that come first name what is not there: nobody"):
-        tiny_study(targets={"tiny": part})
 
 
 def test_what_is_not_trained_yet_says_so(tiny_study) -> None:

@@ -132,7 +132,8 @@ def test_a_second_run_computes_nothing_and_a_changed_setting_only_its_own(
     again = evaluation(people, tmp_path / "out")
     assert_same(again.run(), first)
     assert again.network.calls == 0  # type: ignore[attr-defined]
-    (tmp_path / "out" / "cells" / "1" / "PGD.pt").unlink()
+    (cell,) = (tmp_path / "out" / "cells" / "1").glob("PGD.*.pt")
+    cell.unlink()
     resumed = evaluation(people, tmp_path / "out")
     assert_same(resumed.run(), first)
     assert resumed.network.calls > 0  # type: ignore[attr-defined]

@@ -22,7 +22,7 @@ import torch
 
 from monai_shield.utils import atomic_path
 
-__all__ = ["CellStore", "fingerprint_of"]
+__all__ = ["CellStore", "fingerprint_of", "presented"]
 
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -82,8 +82,13 @@ class CellStore:
 
 
 def fingerprint_of(parts: Iterable[object]) -> str:
-    """SHA-256 sum of how the parts present themselves (``repr``, but for where in the memory they are)."""
-    return hashlib.sha256("\n".join(_ADDRESS.sub("", repr(part)) for part in parts).encode()).hexdigest()
+    """SHA-256 sum of how the parts present themselves, see :func:`presented`."""
+    return hashlib.sha256("\n".join(presented(part) for part in parts).encode()).hexdigest()
+
+
+def presented(part: object) -> str:
+    """How something presents itself: its ``repr``, but for where in the memory a function is."""
+    return _ADDRESS.sub("", repr(part))
 
 
 def _file_name(name: str) -> str:

@@ -203,11 +203,11 @@ def rival_table(results: Results, variant: str) -> str:
 
 
 def write_rows(results: Results, folder: str | Path) -> None:
-    """One CSV file a table; an interval becomes three columns."""
+    """One CSV file a table, empty where it has no row; an interval becomes three columns."""
     for table in TABLES:
         rows = [dict(_flat(row)) for row in results[table]]
-        if rows:
-            with atomic_path(Path(folder) / f"{table}.csv") as temporary, temporary.open("w", newline="") as file:
+        with atomic_path(Path(folder) / f"{table}.csv") as temporary, temporary.open("w", newline="") as file:
+            if rows:
                 writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)

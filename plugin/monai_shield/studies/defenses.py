@@ -25,7 +25,7 @@ from monai_shield.attacks import FrozenNetwork
 from monai_shield.detectors import Detector, ReconstructionDetector, Views
 from monai_shield.metrics import overlap_counts
 
-from .cells import CellStore, fingerprint_of
+from .cells import CellStore, fingerprint_of, presented
 from .data import StudyData, person_of
 from .image_set import ImageSet
 from .jobs import Job, distributed, run_jobs
@@ -172,12 +172,12 @@ class DefenseStudy:
             "t_fp": self.t_fp,
             "consistency_reformer": self.consistency_reformer,
             "attacks": {
-                name: {"attack": repr(part.attack), "every": part.every, "pooled": part.pooled}
+                name: {"attack": presented(part.attack), "every": part.every, "pooled": part.pooled}
                 for name, part in self.attacks.items()
             },
-            "targets": {name: repr(part.training) for name, part in self.everyone.items()},
-            "rivals": {name: repr(part) for name, part in self.rivals.parts.items()},
-            "detectors": {name: repr(part.training) for name, part in self.detectors.items()},
+            "targets": {name: presented(part.training) for name, part in self.everyone.items()},
+            "rivals": {name: presented(part) for name, part in self.rivals.parts.items()},
+            "detectors": {name: presented(part.training) for name, part in self.detectors.items()},
             "reformers": self.reformers,
             "defenses": {name: list(parts) for name, parts in self.defenses.items()},
         }
