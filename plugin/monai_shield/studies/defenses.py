@@ -207,7 +207,7 @@ class DefenseStudy:
         part = self.everyone[name]
         before = None if part.after is None else self.trained_target(part.after)
         network = part.train(self.data, self.seed, self.checkpoint(*key), self.device, before)
-        self._keep(key, network)
+        self.keep(key, network)
 
     def _detector_jobs(self) -> Iterator[Job]:
         # the first of each before the second of any
@@ -219,9 +219,9 @@ class DefenseStudy:
         # another stream of seeds than the targets'
         seed = self.seed + 1000 * (k + 1)
         detector = self.detectors[name].train(self.data, seed, self.checkpoint(*key), self.device)
-        self._keep(key, detector)
+        self.keep(key, detector)
 
-    def _keep(self, key: tuple[str, str, str], network: nn.Module) -> None:
+    def keep(self, key: tuple[str, str, str], network: nn.Module) -> None:
         """Keep a trained network; what it took to go on is no longer needed."""
         self.cells.put(*key, {"state": _state(network)})
         checkpoint = self.checkpoint(*key)

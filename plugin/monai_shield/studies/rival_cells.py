@@ -121,7 +121,7 @@ class RivalCells:
     def _train(self, name: str, key: Key) -> None:
         study = self.study
         generator = self.parts[name].train(study.data, study.seed, study.checkpoint(*key), study.device)
-        study.cells.put(*key, {"state": {k: v.cpu().contiguous() for k, v in generator.state_dict().items()}})
+        study.keep(key, generator)
 
     @cache  # noqa: B019 - lives as long as its process
     def defense(self, name: str) -> DefenseGAN:
