@@ -50,6 +50,7 @@ class Views:
         self._target = target
         self._reformer = reformer
         self._magnitudes: dict[bool, torch.Tensor] = {}
+        self._spectra: dict[bool, torch.Tensor] = {}
         self._predictions: dict[Network, torch.Tensor] = {}
 
     def magnitude(self, shift: bool = True) -> torch.Tensor:
@@ -60,9 +61,14 @@ class Views:
 
     def spectrum(self, shift: bool = True) -> torch.Tensor:
         """The discrete Fourier transform itself, complex, zero frequency in the center or not, (B, C, H, W[, D])."""
-        spatial_dims = self.image.ndim - 2
-        spectrum = fourier_transform(self.image, spatial_dims)
-        return shift_zero_frequency(spectrum, spatial_dims) if shift else spectrum
+        if shift not in self._spectra:
+            spatial_dims = self.image.ndim - 2
+            self._spectra[shift] = (
+                shift_zero_frequency(self.spectrum(shift=False), spatial_dims)
+                if shift
+                else fourier_transform(self.image, spatial_dims)
+            )
+        return self._spectra[shift]
 
     @cached_property
     def body(self) -> torch.Tensor:

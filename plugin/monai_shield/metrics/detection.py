@@ -13,9 +13,9 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
-__all__ = ["detection_auc", "pair_order"]
+__all__ = ["detection_auc", "detection_roc", "pair_order"]
 
 
 def detection_auc(clean: np.ndarray, attacked: np.ndarray) -> float:
@@ -34,6 +34,23 @@ def detection_auc(clean: np.ndarray, attacked: np.ndarray) -> float:
     scores = _finite(np.concatenate([clean, attacked]))
     truth = np.concatenate([np.zeros(len(clean)), np.ones(len(attacked))])
     return 100 * float(roc_auc_score(truth, scores))
+
+
+def detection_roc(clean: np.ndarray, attacked: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """
+    ROC curve: the share of attacked images above the threshold at which a share of clean ones is.
+
+    Args:
+        clean: scores of clean images, (n,).
+        attacked: scores of attacked images, (m,); a score that is not a number counts as above all others.
+        rates: shares of clean images, (k,).
+
+    Returns:
+        shares of attacked images, (k,).
+    """
+    truth = np.concatenate([np.zeros(len(clean)), np.ones(len(attacked))])
+    false, true, _ = roc_curve(truth, _finite(np.concatenate([clean, attacked])))
+    return np.interp(rates, false, true)
 
 
 def pair_order(clean: np.ndarray, attacked: np.ndarray) -> np.ndarray:

@@ -21,10 +21,11 @@ from matplotlib.figure import Figure
 
 from monai_shield.studies.defense_summary import GRID, MEAN, POOLED
 from monai_shield.studies.defense_tables import attack_columns, find
+from monai_shield.studies.image_set import VARIANTS
 
 from .figures import rendered
 
-__all__ = ["VARIANTS", "defense_bars", "radial_figure", "roc_figure", "shift_figure", "spectra_figure"]
+__all__ = ["defense_bars", "radial_figure", "roc_figure", "shift_figure", "spectra_figure"]
 
 Results = Mapping[str, Any]
 #: Width in inches: on a phone's page, some 4 inches wide, 9 points are still 6.
@@ -33,8 +34,6 @@ WIDTH = 6.0
 DPI = 180
 FONT = 9
 SMALL = 8
-#: What a reader asks first comes first: an attack that was written to a file.
-VARIANTS = ("exported", "raw")
 #: Of Okabe and Ito, told apart by color-blind readers too; more curves than colors differ by their dashes.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", ":", "-.")

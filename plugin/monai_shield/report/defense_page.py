@@ -34,10 +34,11 @@ from monai_shield.studies.defense_tables import (
     target_table,
     undefended_table,
 )
+from monai_shield.studies.image_set import VARIANTS
 from monai_shield.utils import atomic_path
 
 from . import html
-from .defense_figures import VARIANTS, defense_bars, radial_figure, roc_figure, shift_figure, spectra_figure
+from .defense_figures import defense_bars, radial_figure, roc_figure, shift_figure, spectra_figure
 
 __all__ = ["defense_captions", "defense_figures", "defense_page", "render_defenses"]
 

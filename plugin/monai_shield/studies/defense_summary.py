@@ -13,18 +13,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_curve
 
-from monai_shield.detectors.calibration import threshold_of
-from monai_shield.metrics import PersonResamples, dice_of_counts
+from monai_shield.detectors import Calibration
+from monai_shield.metrics import PersonResamples, detection_roc, dice_of_counts, residual_harm
 
-from .defenses import DefenseStudy
-from .image_set import ImageSet
+from .defenses import FACTS, DefenseStudy
+from .image_set import VARIANTS, ImageSet
+from .summary import slice_dice
 
 __all__ = ["MEAN", "POOLED", "DefenseSummary"]
 
@@ -32,7 +33,6 @@ __all__ = ["MEAN", "POOLED", "DefenseSummary"]
 MEAN = "mean"
 #: In the column of the attacks: the mean over those that are pooled.
 POOLED = "pooled"
-VARIANTS = ("raw", "exported")
 #: False-positive rates at which ROC curves are told.
 GRID = np.linspace(0, 1, 101)
 Row = dict[str, Any]
@@ -134,10 +134,7 @@ class DefenseSummary:
 
     def _facts(self, target: str, attack: str) -> dict[str, float]:
         cells = [self._cell(self.study.adversarial_key(target, attack, volume)) for volume in self.study.data.volumes]
-        return {
-            name: float(torch.cat([cell[name] for cell in cells]).double().mean())
-            for name in ("steps", "success", "norm_linf", "norm_l2")
-        }
+        return {name: float(torch.cat([cell[name] for cell in cells]).double().mean()) for name in FACTS}
 
     # ---- detection
 
@@ -184,10 +181,10 @@ class DefenseSummary:
         return self.scores(ImageSet("clean", target if who[1] is None else None), who)
 
     @cache  # noqa: B019
-    def threshold(self, target: str, who: Who, t_fp: float) -> float:
+    def calibration(self, target: str, who: Who, t_fp: Fraction) -> Calibration:
         """The paper's threshold, on the validation slices."""
         clean = self.scores(ImageSet("val", target if who[1] is None else None), who)
-        return threshold_of(torch.from_numpy(clean), t_fp, "empirical")
+        return Calibration.fit(torch.from_numpy(clean), t_fp, "empirical")
 
     def auc(self, name: str, target: str, attack: str, variant: str) -> np.ndarray:
         """AUC by seed and resample, of a target or their mean, of an attack or the pooled ones."""
@@ -238,11 +235,7 @@ class DefenseSummary:
                     sets = [ImageSet(attack, target, variant) for attack in self.pooled]
                     attacked = np.concatenate([self.scores(which, seeds[0]) for which in sets])
                     clean = self.clean_scores(target, seeds[0])
-                    truth = np.r_[np.zeros(len(clean)), np.ones(len(attacked))]
-                    false, true, _ = roc_curve(
-                        truth, np.nan_to_num(np.r_[clean, attacked], nan=np.finfo(np.float64).max)
-                    )
-                    curves.append(np.interp(GRID, false, true))
+                    curves.append(detection_roc(clean, attacked, GRID))
                 yield {
                     "detector": name,
                     "group": self.group(name),
@@ -297,10 +290,9 @@ class DefenseSummary:
             rejected, rejected_clean = np.zeros(len(scans), dtype=bool), np.zeros(len(scans), dtype=bool)
             for name in guards:
                 who = self.everybody[name][k]
-                limit = self.threshold(target, who, self.study.t_fp / len(guards))
-                # not "above": a score that is not a number is rejected too
-                rejected |= ~(self.scores(which, who) <= limit)
-                rejected_clean |= ~(self.clean_scores(target, who)[rows] <= limit)
+                calibration = self.calibration(target, who, Fraction(str(self.study.t_fp)) / len(guards))
+                rejected |= _rejects(calibration, self.scores(which, who))
+                rejected_clean |= _rejects(calibration, self.clean_scores(target, who)[rows])
             by_seed.append(self._readings(bare, attacked, reformed_clean, reformed, rejected, rejected_clean, scans))
         return {name: self.draws.mean(_mean([each[name] for each in by_seed])) for name in by_seed[0]}
 
@@ -329,7 +321,7 @@ class DefenseSummary:
         zeroed = reformed.clone()
         zeroed[torch.from_numpy(rejected), :, :2] = 0
         deferred = torch.where(torch.from_numpy(rejected)[:, None, None], bare, reformed)
-        lost = np.maximum(0, _slice_dice(bare) - _slice_dice(reformed))
+        before, after = slice_dice(bare), slice_dice(reformed)
         everything = np.ones(len(scans), dtype=bool)
         return {
             "undefended": self._dice(attacked, scans, everything),
@@ -337,7 +329,7 @@ class DefenseSummary:
             "accepted": self._dice(reformed, scans, ~rejected),
             "rejected_as_zero": self._dice(zeroed, scans, everything),
             "rejected_deferred": self._dice(deferred, scans, everything),
-            "harm": self._by_scan(lost * ~rejected, scans),
+            "harm": np.array([residual_harm(before[m], after[m], rejected[m]) for m in self._members(scans)]),
             "accepted_attacked": self._by_scan(~rejected, scans),
             "accepted_clean": self._by_scan(~rejected_clean, scans),
             "clean": self._dice(bare, scans, everything),
@@ -371,14 +363,14 @@ class DefenseSummary:
         def searched(where: ImageSet) -> np.ndarray:
             return self._cell(rivals.search_key(name, where))["scores"].numpy()
 
-        limit = threshold_of(torch.from_numpy(searched(ImageSet("val"))), self.study.t_fp, "empirical")
+        calibration = Calibration.fit(torch.from_numpy(searched(ImageSet("val"))), self.study.t_fp, "empirical")
         readings = self._readings(
             self.counts(ImageSet("clean", target), None)[rivals.rows(name, clean)],
             self.counts(which, None)[rivals.rows(name, which)],
             self._cell(rivals.count_key(name, clean, target))["counts"],
             self._cell(rivals.count_key(name, which, target))["counts"],
-            ~(searched(which) <= limit),
-            ~(searched(clean) <= limit),
+            _rejects(calibration, searched(which)),
+            _rejects(calibration, searched(clean)),
             scans,
         )
         drawn = {reading: self.draws.mean(values) for reading, values in readings.items()}
@@ -400,15 +392,18 @@ class DefenseSummary:
         return self._interval(self._dice(counts, scans, np.ones(len(scans), dtype=bool)))
 
     def _by_scan(self, values: np.ndarray, scans: np.ndarray) -> np.ndarray:
-        return np.array([values[scans == place].mean() for place in self.scan.values()])
+        return np.array([values[members].mean() for members in self._members(scans)])
+
+    def _members(self, scans: np.ndarray) -> list[np.ndarray]:
+        """Which slices are of each scan."""
+        return [scans == place for place in self.scan.values()]
 
     def _interval(self, by_scan: np.ndarray) -> dict[str, float]:
         return self.draws.interval(self.draws.mean(by_scan))
 
 
-def _slice_dice(counts: torch.Tensor) -> np.ndarray:
-    """Mean Dice of each slice, (S,); a slice without any structure, in label and prediction, has lost nothing."""
-    return np.nan_to_num(_mean(dice_of_counts(counts).numpy().T), nan=1.0)
+def _rejects(calibration: Calibration, scores: np.ndarray) -> np.ndarray:
+    return calibration.rejects(torch.from_numpy(scores)).numpy()
 
 
 def _mean(values: Any) -> np.ndarray:

@@ -20,6 +20,7 @@ from typing import Any
 from monai_shield.utils import atomic_path
 
 from .defense_summary import MEAN, POOLED
+from .image_set import VARIANTS
 from .published import PAPER_AUC
 from .tables import markdown_table, number
 
@@ -70,7 +71,7 @@ def defense_tables(results: Results) -> dict[str, str]:
         "Clean Dice by structure": structure_table(results),
         "Attacks on bare targets": undefended_table(results),
     }
-    for variant in ("exported", "raw"):
+    for variant in VARIANTS:
         for group in groups:
             tables[f"AUC, {group}, {variant}"] = auc_table(results, group, variant)
         for attack in attack_columns(results):

@@ -27,7 +27,7 @@ from monai_shield.metrics import overlap_counts
 
 from .cells import CellStore, fingerprint_of, presented
 from .data import StudyData, person_of
-from .image_set import ImageSet
+from .image_set import VARIANTS, ImageSet
 from .jobs import Job, distributed, run_jobs
 from .parts import AttackPart, DetectorPart, TargetPart
 from .rival_cells import RivalCells
@@ -326,7 +326,7 @@ class DefenseStudy:
             for kind in ("whole", "val", "clean"):
                 yield ImageSet(kind, target)
             for attack in self.attacks:
-                for variant in ("raw", "exported"):
+                for variant in VARIANTS:
                     yield ImageSet(attack, target, variant)
 
     def images(self, which: ImageSet) -> torch.Tensor:

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ImageSet"]
+__all__ = ["VARIANTS", "ImageSet"]
+
+#: What a reader asks first comes first: an attack that was written to a file.
+VARIANTS = ("exported", "raw")
 
 
 @dataclass(frozen=True)

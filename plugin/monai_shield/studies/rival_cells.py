@@ -22,7 +22,7 @@ from monai_shield.metrics import overlap_counts
 from monai_shield.reformers import DefenseGAN, resample
 
 from .cells import fingerprint_of
-from .image_set import ImageSet
+from .image_set import VARIANTS, ImageSet
 from .jobs import Job
 from .rivals import DefenseGANPart
 
@@ -54,7 +54,7 @@ class RivalCells:
         for target in self.study.targets:
             for attack, part in self.study.attacks.items():
                 if part.pooled:
-                    for variant in ("raw", "exported"):
+                    for variant in VARIANTS:
                         yield ImageSet(attack, target, variant)
 
     def rows(self, name: str, which: ImageSet) -> torch.Tensor:

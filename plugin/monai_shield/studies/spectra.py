@@ -22,7 +22,7 @@ from monai_shield.transforms.spectrum import frequency_magnitude
 from monai_shield.utils import atomic_path
 
 from .defenses import DefenseStudy
-from .image_set import ImageSet
+from .image_set import VARIANTS, ImageSet
 
 __all__ = ["radial_power", "study_spectra", "write_spectra"]
 
@@ -74,7 +74,7 @@ def study_spectra(study: DefenseStudy) -> dict[str, np.ndarray]:
     }
     for name, each in rows.items():
         own = place if place in each else each[len(each) // 2]
-        for variant in ("raw", "exported"):
+        for variant in VARIANTS:
             images = study.images(ImageSet(name, target, variant))
             image = images[each.index(own)]
             shared = [each.index(row) for row in common]

@@ -21,7 +21,7 @@ import torch
 from monai_shield.detectors import Calibration
 from monai_shield.metrics import detection_auc, dice_of_counts, pair_order, person_bootstrap, residual_harm
 
-__all__ = ["EvaluationSummary", "stacked_dice"]
+__all__ = ["EvaluationSummary", "slice_dice", "stacked_dice"]
 
 Cells = Mapping[str, Mapping[str, Any]]
 Change = Callable[[torch.Tensor, int], torch.Tensor]
@@ -30,6 +30,11 @@ Change = Callable[[torch.Tensor, int], torch.Tensor]
 def stacked_dice(counts: torch.Tensor) -> np.ndarray:
     """Dice per structure, (K,), of the stack of the slices whose counts, (S, K, 3), are given."""
     return dice_of_counts(counts.sum(dim=0)).numpy()
+
+
+def slice_dice(counts: torch.Tensor) -> np.ndarray:
+    """Mean Dice of each slice, (S,); one without any structure, in label and prediction alike, has lost nothing."""
+    return np.nan_to_num(np.array([_mean(row) for row in dice_of_counts(counts).numpy()]), nan=1.0)
 
 
 def _mean(values: Any) -> float:
@@ -172,12 +177,8 @@ class EvaluationSummary:
         return {"value": detection_auc(first, second), "low": low, "high": high}
 
     def _harm(self, clean: Any, cells: Any, rejected: list[torch.Tensor]) -> dict[str, float]:
-        def of_slices(counts: torch.Tensor) -> np.ndarray:
-            # a slice without any structure, in label and prediction alike, has lost nothing
-            return np.nan_to_num(np.array([_mean(row) for row in dice_of_counts(counts).numpy()]), nan=1.0)
-
         harms = [
-            residual_harm(of_slices(c["counts"]["bare"]), of_slices(a["counts"]["reformed"]), r.numpy())
+            residual_harm(slice_dice(c["counts"]["bare"]), slice_dice(a["counts"]["reformed"]), r.numpy())
             for c, a, r in zip(clean, cells, rejected)
         ]
         return self._with_interval(harms)
