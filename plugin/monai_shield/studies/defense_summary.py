@@ -12,9 +12,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -252,30 +253,25 @@ class DefenseSummary:
         Where every image of an attack is rejected, none is left whose Dice could be told; a mean leaves it out.
         """
         for number, (*guards, reformer) in self.study.defenses.items():
-            pooled: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
-            for target in self.study.targets:
-                for attack in self.study.attacks:
-                    for variant in VARIANTS:
-                        drawn = self._defense(guards, reformer, ImageSet(attack, target, variant))
-                        yield self._defense_row(number, guards, reformer, target, attack, variant, drawn)
-                        if attack in self.pooled:
-                            for key in ((target, variant), (MEAN, variant)):
-                                pooled.setdefault(key, []).append(drawn)
-            for (target, variant), parts in pooled.items():
-                drawn = {name: _mean([part[name] for part in parts]) for name in parts[0]}
-                yield self._defense_row(number, guards, reformer, target, POOLED, variant, drawn)
+            names = {"defense": number, "detector": ", then ".join(guards), "reformer": reformer}
+            yield from self._rows(names, self.study.attacks, partial(self._defense, guards, reformer))
 
-    def _defense_row(
-        self,
-        number: str,
-        guards: Sequence[str],
-        reformer: str,
-        target: str,
-        attack: str,
-        variant: str,
-        drawn: Mapping[str, np.ndarray],
-    ) -> Row:
-        names = {"defense": number, "detector": ", then ".join(guards), "reformer": reformer}
+    def _rows(
+        self, names: Row, attacks: Iterable[str], measure: Callable[[ImageSet], dict[str, np.ndarray]]
+    ) -> Iterator[Row]:
+        """A row for every set of attacked images, then for the pooled attacks on each target and on all of them."""
+        pooled: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
+        for target, attack, variant in itertools.product(self.study.targets, attacks, VARIANTS):
+            drawn = measure(ImageSet(attack, target, variant))
+            yield self._row(names, target, attack, variant, drawn)
+            if attack in self.pooled:
+                for key in ((target, variant), (MEAN, variant)):
+                    pooled.setdefault(key, []).append(drawn)
+        for (target, variant), parts in pooled.items():
+            means = {name: _mean([part[name] for part in parts]) for name in parts[0]}
+            yield self._row(names, target, POOLED, variant, means)
+
+    def _row(self, names: Row, target: str, attack: str, variant: str, drawn: Mapping[str, np.ndarray]) -> Row:
         where = {"target": target, "attack": attack, "variant": variant}
         return names | where | {name: self.draws.interval(each) for name, each in drawn.items()}
 
@@ -339,21 +335,7 @@ class DefenseSummary:
     def _rivals(self) -> Iterator[Row]:
         """Every rival, with the AUC of its own error, on the slices that it was asked for."""
         for name in self.study.rivals.parts:
-            pooled: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
-            for target in self.study.targets:
-                for attack in self.pooled:
-                    for variant in VARIANTS:
-                        drawn = self._rival(name, ImageSet(attack, target, variant))
-                        yield self._rival_row(name, target, attack, variant, drawn)
-                        for key in ((target, variant), (MEAN, variant)):
-                            pooled.setdefault(key, []).append(drawn)
-            for (target, variant), parts in pooled.items():
-                mean = {each: _mean([part[each] for part in parts]) for each in parts[0]}
-                yield self._rival_row(name, target, POOLED, variant, mean)
-
-    def _rival_row(self, name: str, target: str, attack: str, variant: str, drawn: Mapping[str, np.ndarray]) -> Row:
-        where = {"rival": name, "target": target, "attack": attack, "variant": variant}
-        return where | {reading: self.draws.interval(each) for reading, each in drawn.items()}
+            yield from self._rows({"rival": name}, self.pooled, partial(self._rival, name))
 
     def _rival(self, name: str, which: ImageSet) -> dict[str, np.ndarray]:
         """What a rival makes of one set of attacked images, each (1 + resamples,)."""

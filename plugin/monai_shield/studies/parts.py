@@ -31,10 +31,15 @@ from monai_shield.reformers import ReformerBatch
 from .data import StudyData
 from .training import Training, train_network
 
-__all__ = ["AttackPart", "DetectorPart", "TargetPart", "build"]
+__all__ = ["AttackPart", "DetectorPart", "TargetPart", "build", "every_nth"]
 
 Variant = str
 Factory = Callable[[], nn.Module]
+
+
+def every_nth(number: int, every: int) -> torch.Tensor:
+    """Every n-th of so many things, beginning in the middle of the first n."""
+    return torch.arange(number)[(every - 1) // 2 :: every]
 
 
 def build(network: Factory, seed: int, device: torch.device) -> nn.Module:
@@ -178,4 +183,4 @@ class AttackPart:
 
     def chosen(self, places: torch.Tensor) -> torch.Tensor:
         """Those of the slices (S,) that are attacked, as places among them."""
-        return torch.arange(len(places))[(self.every - 1) // 2 :: self.every]
+        return every_nth(len(places), self.every)

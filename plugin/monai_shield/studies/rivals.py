@@ -24,7 +24,7 @@ from monai_shield.handlers import LearningCurve
 from monai_shield.reformers import DefenseGAN, resample
 
 from .data import StudyData
-from .parts import build
+from .parts import build, every_nth
 from .wgan import train_wgan
 
 __all__ = ["DefenseGANPart"]
@@ -79,4 +79,4 @@ class DefenseGANPart:
 
     def chosen(self, number: int) -> torch.Tensor:
         """Which of so many slices it is measured on."""
-        return torch.arange(number)[self.every // 2 :: self.every]
+        return every_nth(number, self.every)
