@@ -18,18 +18,23 @@ import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import monai_shield
 from monai_shield.attacks import ATTACKS, TARGETS
 from monai_shield.attacks.losses import LOSSES
 from monai_shield.report import defense_captions
 from monai_shield.studies import attack_study_table
-from monai_shield.studies.defense_tables import defense_tables
+from monai_shield.studies.defense_tables import MEASURES, all_targets, defense_tables, find
+from monai_shield.studies.image_set import VARIANTS
+from monai_shield.studies.published import PAPER_AUC
+from monai_shield.studies.readings import MEAN, POOLED
 from monai_shield.studies.tables import (
     attack_table,
     clean_table,
     fill_markers,
     markdown_table,
+    number,
     short_table,
     structure_table,
 )
@@ -91,6 +96,30 @@ def provenance(summary: dict) -> str:
     return ", ".join(f"{key} {value}" for key, value in facts.items())
 
 
+def row_by_row(results: Mapping[str, Any], reasons: Mapping[str, str] | None = None) -> str:
+    """The rows of the paper's Table 1 beside ours, means of the targets, and why they differ."""
+    rows = []
+    for name, paper in PAPER_AUC.items():
+        where = {"detector": name, "target": MEAN, "attack": POOLED}
+        ours = [row["auc"] for variant in VARIANTS for row in find(results["detection"], **where, variant=variant)]
+        if ours:
+            why = [] if reasons is None else [reasons[name]]
+            rows.append([name, f"{paper['mean']:.1f}", *(number(auc, 1) for auc in ours), *why])
+    header = ["AUC", "paper", *(f"here, {variant}" for variant in VARIANTS)]
+    return markdown_table(header if reasons is None else [*header, "why"], rows)
+
+
+def one_defense(results: Mapping[str, Any], defense: str) -> str:
+    """What one defense achieves against the pooled attacks, exported, beside the paper's AUC of its detector."""
+    columns = {"clean": "clean, undefended"} | MEASURES
+    rows = []
+    for target in all_targets(results):
+        for row in find(results["defenses"], defense=defense, target=target, attack=POOLED, variant="exported"):
+            paper = PAPER_AUC[row["detector"]][target]
+            rows.append([target, f"{paper:.1f}", number(row["auc"], 1), *(number(row[key], 2) for key in columns)])
+    return markdown_table(["target", "AUC, paper", "AUC, here", *columns.values()], rows)
+
+
 def study_parts(results: dict) -> dict[str, str]:
     """
     The tables of the study of defenses by title, its figures by name, and what the numbers came from.
@@ -99,6 +128,8 @@ def study_parts(results: dict) -> dict[str, str]:
     """
     tables = defense_tables(results)
     return {
+        "row by row": row_by_row(results, json.loads((STUDY / "reasons.json").read_text())),
+        "defense 13": one_defense(results, "13"),
         **{title: table for title, table in tables.items() if not title.startswith("AUC by detector")},
         **{f"figure {name}": f"![{text}]({name}.png)" for name, text in defense_captions(results).items()},
         "provenance": provenance(results),
@@ -114,7 +145,11 @@ def fill_study(folder: Path = STUDY) -> bool:
 def main() -> bool:
     """Fill all pages; returns whether one changed."""
     summary = json.loads((BUNDLE / "results.json").read_text())
-    parts = {"results": short_table(summary), "clean": clean_table(summary)}
+    parts = {
+        "results": short_table(summary),
+        "clean": clean_table(summary),
+        "paper": row_by_row(json.loads((STUDY / "results.json").read_text())),
+    }
     full = {
         "clean": clean_table(summary),
         "attacks": attack_table(summary),

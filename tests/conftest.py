@@ -241,7 +241,7 @@ def stored_study():
     ]
     measures = ("undefended", "reformed", "accepted", "rejected_as_zero", "rejected_deferred", "harm")
     measures += ("accepted_attacked", "accepted_clean", "clean", "clean_reformed")
-    defenses = {"1": ("UNet shifted", "UNet"), "MagNet": ("MagNet AE I, then MagNet AE II", "MagNet")}
+    defenses = {"13": ("UNet shifted", "UNet"), "MagNet": ("MagNet AE I, then MagNet AE II", "MagNet")}
     results = {
         "detectors": [
             {"detector": name, "group": group, "parameters": 1234, "seeds": 2} for name, group in groups.items()
@@ -264,6 +264,7 @@ def stored_study():
         ],
         "detection": [
             {"detector": name, "group": group, **column, "auc": _interval(random, 50, 100), "seeds": [60.0, 71.25]}
+            | {"above_own": _interval(random, 50, 100)}
             for name, group in groups.items()
             for column in columns
         ],
@@ -272,8 +273,8 @@ def stored_study():
             for column in columns
         ],
         "defenses": [
-            {"defense": number, "detector": detector, "reformer": reformer, **column}
-            | {name: _interval(random, empty=number == "1" and name == "accepted") for name in measures}
+            {"defense": number, "detector": detector, "reformer": reformer, **column, "auc": _interval(random, 50, 100)}
+            | {name: _interval(random, empty=number == "13" and name == "accepted") for name in measures}
             for number, (detector, reformer) in defenses.items()
             for column in columns
             if column["target"] != "mean" or column["attack"] == "pooled"

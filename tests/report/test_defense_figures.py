@@ -94,7 +94,7 @@ def test_what_is_missing_is_a_dash_and_no_bar_of_length_0(made_up_study, drawn):
 def test_a_defense_names_its_detectors_and_its_reformer(made_up_study, drawn):
     module.defense_bars(made_up_study[0], "UNet", "raw")
     labels = [label.get_text().replace("\n", " ") for label in drawn[0].axes[0].get_yticklabels()]
-    assert labels == ["1: UNet shifted → UNet", "MagNet: MagNet AE I, then MagNet AE II → MagNet"]
+    assert labels == ["13: UNet shifted → UNet", "MagNet: MagNet AE I, then MagNet AE II → MagNet"]
 
 
 def test_a_curve_is_what_is_stored_and_exported_stands_first(made_up_study, drawn):

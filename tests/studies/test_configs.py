@@ -148,7 +148,7 @@ def test_the_attacks_of_the_paper_are_dag_on_structures_alone(parse, name):
         assert not attack.attack_background
         assert part.every == 1
     assert 255 * study.attacks["PGD 4/255"].attack.epsilon == pytest.approx(4)
-    names = [which.name for which in study.image_sets()]
+    names = [which.name for which in study.measured.sets()]
     assert len(names) == len(set(names)) == 2 + 5 * (3 + 6 * 2)
     assert ImageSet("DAG A", "UNet", "raw").name in names
 

@@ -28,9 +28,13 @@ from sklearn.metrics import auc, roc_auc_score
 from monai_shield.attacks import PGD
 from monai_shield.metrics import overlap_counts, residual_harm
 from monai_shield.studies import AttackPart, DefenseStudy
-from monai_shield.studies.defense_summary import GRID, MEAN, POOLED, DefenseSummary
+from monai_shield.studies.defense_summary import DefenseSummary
 from monai_shield.studies.defense_tables import defense_tables, find, write_rows
-from monai_shield.studies.defenses import FACTS, ImageSet
+from monai_shield.studies.defenses import FACTS
+from monai_shield.studies.detection_rows import GRID
+from monai_shield.studies.image_set import ImageSet
+from monai_shield.studies.readings import MEAN, POOLED
+from monai_shield.studies.run import run_defense_study
 from monai_shield.studies.tables import plain
 
 SCANS = 3
@@ -56,9 +60,9 @@ class MadeUp:
         for target in study.targets:
             for attack in study.attacks:
                 self._adversarial(target, attack)
-        for which in study.image_sets():
+        for which in study.measured.sets():
             number = len(study.data.val) if which.kind == "val" else len(study.labels(which))
-            for who, key in study.score_keys(which).items():
+            for who, key in study.measured.score_keys(which).items():
                 shift = 1.0 if which.kind in study.attacks else 0.0
                 # in tenths, so that there are ties
                 self.scores[which, who] = self.generator.normal(shift, 1, number).round(1)
@@ -66,7 +70,7 @@ class MadeUp:
             if which.kind != "val":
                 self.labels[which] = study.labels(which).numpy()
                 self.scans[which] = np.array([int(owner[1:]) - 3 for owner in study.owners(which)])
-            for way in study.count_keys(which):
+            for way in study.measured.count_keys(which):
                 self._prediction(which, way)
 
     def _adversarial(self, target: str, attack: str) -> None:
@@ -85,11 +89,11 @@ class MadeUp:
         guess[self.generator.random(len(label)) < 0.1] = 0
         self.predictions[which, way] = guess
         counts = overlap_counts(torch.from_numpy(guess), torch.from_numpy(label), 3)
-        self.study.cells.put(*self.study.count_keys(which)[way], {"counts": counts})
+        self.study.cells.put(*self.study.measured.count_keys(which)[way], {"counts": counts})
 
     def put_scores(self, which: ImageSet, who: tuple[str, int | None], scores: np.ndarray) -> None:
         self.scores[which, who] = scores
-        self.study.cells.put(*self.study.score_keys(which)[who], {"scores": torch.from_numpy(scores)})
+        self.study.cells.put(*self.study.measured.score_keys(which)[who], {"scores": torch.from_numpy(scores)})
 
 
 @pytest.fixture
@@ -146,6 +150,13 @@ def lowest_threshold(clean: np.ndarray, t_fp: float) -> float:
     return min(limit for limit in clean if (clean > limit).mean() <= t_fp)
 
 
+def strangeness(known: np.ndarray, limit: float, score: float) -> float:
+    """How many known scores lie at or above the limit for one at or above the score; what is not finite is stranger."""
+    if not np.isfinite(score):
+        return 1e9
+    return (1 + (known >= limit).sum()) / (1 + (known >= score).sum())
+
+
 def rows_of(study: DefenseStudy, attack: str) -> np.ndarray:
     """Which of the 18 clean slices, six a scan, an attack was made from: of every two the first."""
     return np.arange(18)[:: study.attacks[attack].every]
@@ -165,15 +176,25 @@ def defended(made: MadeUp, guards: tuple[str, ...], which: ImageSet) -> dict[str
     found: dict[str, list[np.ndarray]] = {}
     for k in (0, 1):
         rejected, rejected_clean = np.zeros(len(scans), bool), np.zeros(len(scans), bool)
+        strange = []
         for name in guards:
             who = (name, k)
-            limit = lowest_threshold(made.scores[clean_set(target, who, "val"), who], T_FP / len(guards))
+            known = made.scores[clean_set(target, who, "val"), who]
+            limit = lowest_threshold(known, T_FP / len(guards))
             attacked_scores, clean_scores = made.scores[which, who], made.scores[clean_set(target, who), who][rows]
             rejected |= (attacked_scores > limit) | np.isnan(attacked_scores)
             rejected_clean |= (clean_scores > limit) | np.isnan(clean_scores)
+            if len(guards) > 1:
+                strange.append([strangeness(known, limit, score) for score in (*clean_scores, *attacked_scores)])
         away = rejected[:, None, None, None]
         lost = slice_dice(bare, label), slice_dice(reformed, label)
+        truth = np.repeat([0, 1], [len(rows), len(scans)])
         each = {
+            "auc": [
+                100 * roc_auc_score(truth, np.max(strange, axis=0))
+                if strange
+                else auc_by_hand(made, (guards[0], k), which)
+            ],
             "undefended": dice_by_scan(made.predictions[which, None], label, scans),
             "reformed": dice_by_scan(reformed, label, scans),
             "accepted": dice_by_scan(reformed[~rejected], label[~rejected], scans[~rejected]),
@@ -194,6 +215,13 @@ def auc_by_hand(made: MadeUp, who: tuple[str, int | None], which: ImageSet) -> f
     clean = made.scores[clean_set(which.target or "", who), who][rows_of(made.study, which.kind)]
     scores = np.nan_to_num(np.r_[clean, made.scores[which, who]], nan=1e9, posinf=1e9)
     return 100 * roc_auc_score(np.r_[np.zeros(len(clean)), np.ones(len(scores) - len(clean))], scores)
+
+
+def own_by_hand(made: MadeUp, who: tuple[str, int | None], which: ImageSet) -> float:
+    """Share of the attacked slices above their own clean one, a tie counted half; every scan has as many."""
+    clean = made.scores[clean_set(which.target or "", who), who][rows_of(made.study, which.kind)]
+    scores = made.scores[which, who]
+    return sum(1.0 if a > c else 0.5 if a == c else 0.0 for c, a in zip(clean, scores)) / len(scores)
 
 
 # ---- tests
@@ -279,6 +307,13 @@ def test_every_auc_by_hand(made_up: MadeUp) -> None:
             for k in seeds
         ]
         assert row["seeds"] == pytest.approx(expected)
+        own = [
+            own_by_hand(made_up, (row["detector"], k), ImageSet(a, t, row["variant"]))
+            for k in seeds
+            for t in targets
+            for a in attacks
+        ]
+        assert row["above_own"]["value"] == pytest.approx(100 * np.mean(own))
         assert row["auc"]["value"] == pytest.approx(np.mean(expected))
         assert row["auc"]["low"] <= row["auc"]["high"]
 
@@ -376,7 +411,23 @@ def test_tables_hold_what_the_rows_say(made_up: MadeUp, tmp_path: Path) -> None:
             assert float(line["auc value"]) == row["auc"]["value"]
 
 
-def test_a_comparison_with_a_detector_that_is_left_out_is_left_out(
-    made_up: MadeUp, tiny_study: Callable[..., DefenseStudy]
+def test_a_comparison_with_a_detector_that_is_left_out_is_left_out(tiny_study: Callable[..., DefenseStudy]) -> None:
+    parts = tiny_study().detectors
+    study = tiny_study(
+        detectors=parts | {"other": replace(parts["shifted"], group="layout")},
+        groups=["paper"],
+        reformers={"convolution": "spatial"},
+    )
+    study.run()
+    pairs = [("spatial", "other"), ("shifted", "spatial")]
+    rows = DefenseSummary(study, pairs, resamples=10).as_dict()["comparisons"]
+    assert {(row["first"], row["second"]) for row in rows} == {("shifted", "spatial")}
+
+
+def test_a_comparison_with_what_nobody_knows_is_refused_before_anything_is_computed(
+    tiny_study: Callable[..., DefenseStudy],
 ) -> None:
-    assert DefenseSummary(made_up.study, [("spatial", "of another group")]).as_dict()["comparisons"] == []
+    study = tiny_study()
+    with pytest.raises(ValueError, match="comparisons name what is not there: shiftd, spatail"):
+        run_defense_study(study, [("shiftd", "spatial"), ("spatail", "zeros")])
+    assert not study.output_dir.exists()

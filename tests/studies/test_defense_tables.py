@@ -101,12 +101,13 @@ def test_a_group_holds_its_detectors_only(results):
 
 def test_what_is_no_number_is_a_dash(results):
     for row in results["detection"]:
-        row["auc"], row["seeds"] = dict.fromkeys(("value", "low", "high")), [None, None]
+        row["auc"] = row["above_own"] = dict.fromkeys(("value", "low", "high"))
+        row["seeds"] = [None, None]
     header, rows = cells(auc_table(results, "layout", "raw"))
     assert dict(zip(header, rows[0])) == {
         "detector": "rolled",
         "parameters": "1,234",
-        **dict.fromkeys(("UNet", "SegNet", "DenseNet", "mean", "seeds"), "–"),
+        **dict.fromkeys(("UNet", "SegNet", "DenseNet", "mean", "seeds", "above own"), "–"),
         "paper": "",
     }
     header, rows = cells(defense_table(results, "mean", "pooled", "exported"))
@@ -141,7 +142,10 @@ def test_every_target_has_its_defenses_in_both_variants(results):
     for target in ("UNet", "SegNet", "DenseNet", "mean"):
         for variant in ("raw", "exported"):
             _, rows = cells(tables[f"Defenses of {target}, pooled, {variant}"])
-            assert [row[0] for row in rows] == ["1", "MagNet"]
+            assert [row[0] for row in rows] == ["13", "MagNet"]
+            for row in rows:
+                where = {"defense": row[0], "target": target, "attack": "pooled", "variant": variant}
+                assert row[3].startswith(f"{stored(results['defenses'], **where)['auc']['value']:.1f} (")
 
 
 def test_csv_files_have_every_row_and_three_columns_an_interval(results, tmp_path):
@@ -154,10 +158,11 @@ def test_csv_files_have_every_row_and_three_columns_an_interval(results, tmp_pat
     with (tmp_path / "detection.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     columns = ["detector", "group", "target", "attack", "variant"]
-    assert set(rows[0]) == {*columns, "auc value", "auc low", "auc high", "seeds"}
+    intervals = {f"{name} {end}" for name in ("auc", "above_own") for end in ("value", "low", "high")}
+    assert set(rows[0]) == {*columns, *intervals, "seeds"}
     for row, expected in zip(rows, results["detection"]):
         assert [row[name] for name in columns] == [expected[name] for name in columns]
         assert math.isclose(float(row["auc low"]), expected["auc"]["low"])
     assert [rows[0]["seeds"], rows[1]["seeds"]] == [" 60", "60 71.25"]
     with (tmp_path / "defenses.csv").open(newline="") as file:
-        assert {row["accepted value"] == "" for row in csv.DictReader(file) if row["defense"] == "1"} == {True}
+        assert {row["accepted value"] == "" for row in csv.DictReader(file) if row["defense"] == "13"} == {True}

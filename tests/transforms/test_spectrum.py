@@ -8,6 +8,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+import itertools
 import math
 
 import numpy as np
@@ -21,6 +22,7 @@ from monai.transforms.utils import Fourier
 from monai_shield.transforms import (
     fourier_transform,
     frequency_magnitude,
+    frequency_radius,
     shift_zero_frequency,
 )
 
@@ -169,3 +171,14 @@ def test_leaves_its_input_as_it_was():
 def test_other_types_are_computed_in_float32(dtype):
     image = (noise(1, 6, 5).abs() * 20).to(dtype)
     torch.testing.assert_close(frequency_magnitude(image, 2), naive_magnitude(image.float(), 2))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_wave_lies_at_the_radius_of_its_frequency(size):
+    radius = frequency_radius(size)
+    assert radius.shape == torch.Size(size)
+    for place in itertools.islice(itertools.product(*map(range, size)), 0, None, 7):
+        # of the waves that look the same on this grid, the slowest
+        cycles = [min(k, n - k) / n for k, n in zip(place, size)]
+        assert float(radius[place]) == pytest.approx(math.hypot(*cycles), abs=1e-15)
+    assert frequency_radius(size, torch.float32).dtype == torch.float32

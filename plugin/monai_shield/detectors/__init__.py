@@ -18,7 +18,7 @@ from .consistency import PredictionConsistency, jensen_shannon
 from .entropy import MeanEntropy, entropy
 from .radial_power import RadialLogPower
 from .reconstruction import ReconstructionBatch, ReconstructionDetector
-from .sequential import SequentialDetector
+from .sequential import SequentialDetector, sequential_score
 from .spectrum_norm import SpectrumNorm
 from .views import Views
 
@@ -54,5 +54,6 @@ __all__ = [
     "ZeroShare",
     "entropy",
     "jensen_shannon",
+    "sequential_score",
     "threshold_of",
 ]

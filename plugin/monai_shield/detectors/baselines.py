@@ -16,6 +16,8 @@ import math
 
 import torch
 
+from monai_shield.transforms.spectrum import frequency_radius
+
 from .base import Detector
 from .views import Views
 
@@ -40,10 +42,9 @@ class HighFrequencyEnergy(Detector):
 
     def forward(self, views: Views) -> torch.Tensor:
         energy = views.magnitude(shift=False).square().sum(dim=1)
-        axes = [torch.fft.fftfreq(size, device=energy.device, dtype=energy.dtype) for size in energy.shape[1:]]
-        distance = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(dim=0).sqrt()
-        high = (energy * (distance > self.radius)).flatten(1).sum(dim=1)
-        total = (energy * (distance > 0)).flatten(1).sum(dim=1)
+        radius = frequency_radius(energy.shape[1:], energy.dtype, energy.device)
+        high = (energy * (radius > self.radius)).flatten(1).sum(dim=1)
+        total = (energy * (radius > 0)).flatten(1).sum(dim=1)
         return high / total.clamp_min(torch.finfo(total.dtype).tiny)
 
 

@@ -21,6 +21,8 @@ import torch
 from sklearn.covariance import LedoitWolf
 from typing_extensions import Self
 
+from monai_shield.transforms.spectrum import frequency_radius
+
 from .base import Detector
 from .views import Views
 
@@ -128,8 +130,6 @@ class RadialLogPower(Detector):
 @lru_cache(maxsize=16)
 def _rings(size: tuple[int, ...], bins: int) -> tuple[np.ndarray, list[int]]:
     """Flat indices of the frequencies (the zero frequency at 0), ring after ring, and how many each ring has."""
-    axes = np.meshgrid(*map(np.fft.fftfreq, size), indexing="ij", sparse=True)
-    distance = np.sqrt(sum(axis**2 for axis in axes))
     # the small number keeps a frequency on the border of two rings in the outer one, whatever the rounding
-    ring = np.minimum(2 * bins * distance + 1e-9, bins - 1).astype(np.int64).ravel()
+    ring = np.minimum(2 * bins * frequency_radius(size).numpy() + 1e-9, bins - 1).astype(np.int64).ravel()
     return np.argsort(ring, kind="stable"), np.bincount(ring, minlength=bins).tolist()

@@ -22,7 +22,25 @@ from .base import Detector
 from .calibration import Calibration, Rule
 from .views import Views
 
-__all__ = ["SequentialDetector"]
+__all__ = ["SequentialDetector", "sequential_score"]
+
+
+def sequential_score(stages: Sequence[tuple[torch.Tensor, Calibration]]) -> torch.Tensor:
+    """
+    The score of :class:`SequentialDetector` out of those of its detectors.
+
+    Args:
+        stages: the scores of each detector, (B,), with its calibration.
+
+    Returns:
+        (B,), above -1 where a detector rejects, infinite where a score is not finite; in double precision: a rounded
+        ratio might cross -1.
+    """
+    single = []
+    for score, calibration in stages:
+        ratio = calibration.p_value(score) / calibration.p_value(torch.tensor([calibration.threshold]).double())
+        single.append(torch.where(torch.isfinite(score), -ratio.to(score.device), torch.inf))
+    return torch.stack(single).amax(dim=0)
 
 
 class SequentialDetector(Detector):
@@ -113,17 +131,12 @@ class SequentialDetector(Detector):
             scores: the score of each detector by name, (B,).
 
         Returns:
-            (B,), in double precision: a rounded ratio might cross -1.
+            (B,), see :func:`sequential_score`.
 
         Raises:
             UncalibratedError: where a detector has no threshold.
         """
-        single = []
-        for name, detector in self.stages.items():
-            score, calibration = scores[name], detector.calibrated()
-            ratio = calibration.p_value(score) / calibration.p_value(torch.tensor([calibration.threshold]).double())
-            single.append(torch.where(torch.isfinite(score), -ratio.to(score.device), torch.inf))
-        return torch.stack(single).amax(dim=0)
+        return sequential_score([(scores[name], detector.calibrated()) for name, detector in self.stages.items()])
 
     def forward(self, views: Views) -> torch.Tensor:
         return self.combine(self.single_scores(views))

@@ -11,7 +11,7 @@
 """Detection and harm."""
 
 from .bootstrap import person_bootstrap
-from .detection import detection_auc, detection_roc, pair_order
+from .detection import detection_auc, detection_roc, outranks, pair_order
 from .dice import dice_of_counts, overlap_counts
 from .harm import residual_harm
 from .resampling import PersonResamples

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
-__all__ = ["detection_auc", "detection_roc", "pair_order"]
+__all__ = ["detection_auc", "detection_roc", "outranks", "pair_order"]
 
 
 def detection_auc(clean: np.ndarray, attacked: np.ndarray) -> float:
@@ -66,7 +66,18 @@ def pair_order(clean: np.ndarray, attacked: np.ndarray) -> np.ndarray:
     Returns:
         (n, m).
     """
-    below, above = _finite(clean)[:, None], _finite(attacked)[None, :]
+    return outranks(np.asarray(clean)[:, None], np.asarray(attacked)[None, :])
+
+
+def outranks(clean: np.ndarray, attacked: np.ndarray) -> np.ndarray:
+    """
+    Whether each attacked image scores above the clean one beside it: 1, 0, or 1/2 for a tie.
+
+    Args:
+        clean: scores of clean images, of any shape.
+        attacked: scores of attacked images, of a shape that goes with it.
+    """
+    below, above = _finite(clean), _finite(attacked)
     return (above > below) + 0.5 * (above == below)
 
 

@@ -19,9 +19,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from monai_shield.studies.defense_summary import GRID, MEAN, POOLED
 from monai_shield.studies.defense_tables import attack_columns, find
+from monai_shield.studies.detection_rows import GRID
 from monai_shield.studies.image_set import VARIANTS
+from monai_shield.studies.readings import MEAN, POOLED
 
 from .figures import rendered
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 
-from monai_shield.studies.defense_summary import MEAN, POOLED
 from monai_shield.studies.defense_tables import (
     all_targets,
     attack_columns,
@@ -35,6 +34,7 @@ from monai_shield.studies.defense_tables import (
     undefended_table,
 )
 from monai_shield.studies.image_set import VARIANTS
+from monai_shield.studies.readings import MEAN, POOLED
 from monai_shield.utils import atomic_path
 
 from . import html

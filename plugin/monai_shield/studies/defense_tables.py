@@ -19,9 +19,9 @@ from typing import Any
 
 from monai_shield.utils import atomic_path
 
-from .defense_summary import MEAN, POOLED
 from .image_set import VARIANTS
 from .published import PAPER_AUC
+from .readings import MEAN, POOLED
 from .tables import markdown_table, number
 
 __all__ = [
@@ -165,10 +165,11 @@ def auc_table(results: Results, group: str | None, variant: str, attack: str = P
                     *(_digits(by_target[target]["auc"]["value"], 1) for target in targets),
                     number(by_target[MEAN]["auc"], 1),
                     _range(by_target[MEAN]["seeds"]),
+                    number(by_target[MEAN]["above_own"], 1),
                     "" if paper is None else _digits(paper, 1),
                 ]
             )
-    return markdown_table(["detector", "parameters", *targets, "mean", "seeds", "paper"], rows)
+    return markdown_table(["detector", "parameters", *targets, "mean", "seeds", "above own", "paper"], rows)
 
 
 def comparison_table(results: Results, variant: str) -> str:
@@ -187,10 +188,16 @@ def defense_table(results: Results, target: str, attack: str, variant: str) -> s
     """One row a defense: Dice in its four readings, residual harm, accepted shares."""
     found = find(results["defenses"], target=target, attack=attack, variant=variant)
     rows = [
-        [row["defense"], row["detector"], row["reformer"], *(number(row[name], 2) for name in MEASURES)]
+        [
+            row["defense"],
+            row["detector"],
+            row["reformer"],
+            number(row["auc"], 1),
+            *(number(row[name], 2) for name in MEASURES),
+        ]
         for row in found
     ]
-    return markdown_table(["", "detector", "reformer", *MEASURES.values()], rows)
+    return markdown_table(["", "detector", "reformer", "AUC", *MEASURES.values()], rows)
 
 
 def rival_table(results: Results, variant: str) -> str:

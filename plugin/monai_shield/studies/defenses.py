@@ -22,13 +22,13 @@ import torch
 from torch import nn
 
 from monai_shield.attacks import FrozenNetwork
-from monai_shield.detectors import Detector, ReconstructionDetector, Views
-from monai_shield.metrics import overlap_counts
+from monai_shield.detectors import Detector, ReconstructionDetector
 
 from .cells import CellStore, fingerprint_of, presented
 from .data import StudyData, person_of
-from .image_set import VARIANTS, ImageSet
+from .image_set import ImageSet
 from .jobs import Job, distributed, run_jobs
+from .measured import MeasuredCells
 from .parts import AttackPart, DetectorPart, TargetPart
 from .rival_cells import RivalCells
 from .rivals import DefenseGANPart
@@ -107,6 +107,7 @@ class DefenseStudy:
         self.everyone = self.targets | self.hardened
         self.attacks = dict(attacks)
         self.detectors = {name: part for name, part in detectors.items() if groups is None or part.group in groups}
+        self.known = {*detectors, *baselines}
         self.reformers = {name: made for name, made in reformers.items() if made in self.detectors}
         self.defenses = {
             name: tuple(parts)
@@ -122,6 +123,7 @@ class DefenseStudy:
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.cells = CellStore(self.output_dir / "cells")
+        self.measured = MeasuredCells(self)
         self.rivals = RivalCells(self, rivals or {})
         first = [part.after for part in self.hardened.values() if part.after is not None]
         _check_names("hardened targets", first, self.targets)
@@ -154,7 +156,7 @@ class DefenseStudy:
                 "hardening": [*self._target_jobs(self.hardened), *self.rivals.training_jobs()],
                 "attacking the hardened": list(self._attack_jobs(self.hardened)),
                 "searching": list(self.rivals.search_jobs()),
-                "measuring": [*self._measure_jobs(), *self.rivals.measure_jobs()],
+                "measuring": [*self.measured.jobs(), *self.rivals.measure_jobs()],
             }
             for description, jobs in stages.items():
                 run_jobs(jobs, self.output_dir / "claims", description)
@@ -316,18 +318,7 @@ class DefenseStudy:
         cells["exported"] = scan.exported(cells["image"], torch.tensor(places))
         self.cells.put(*key, {"places": torch.tensor(places)} | cells)
 
-    # ---- measuring
-
-    def image_sets(self) -> Iterator[ImageSet]:
-        """Everything that is measured."""
-        yield ImageSet("val")
-        yield ImageSet("clean")
-        for target in self.everyone:
-            for kind in ("whole", "val", "clean"):
-                yield ImageSet(kind, target)
-            for attack in self.attacks:
-                for variant in VARIANTS:
-                    yield ImageSet(attack, target, variant)
+    # ---- images
 
     def images(self, which: ImageSet) -> torch.Tensor:
         """The images of a set, scan after scan, (B, 1, ., .)."""
@@ -380,77 +371,6 @@ class DefenseStudy:
             if which.kind in self.attacks:
                 parts += [self.attack_fingerprint(which.target, which.kind), self.attacks[which.kind].every]
         return fingerprint_of(parts)
-
-    def score_keys(self, which: ImageSet) -> dict[tuple[str, int | None], tuple[str, str, str]]:
-        """The cells of a set's scores, by name and seed of the detector; a seed of None for one without training."""
-        fingerprint = self.set_fingerprint(which)
-        heading = f"scores/{which.name}"
-        keys: dict[tuple[str, int | None], tuple[str, str, str]] = {}
-        if which.kind == "whole" or which.target in self.hardened:
-            return keys
-        if which.target is None or which.kind in self.attacks:
-            for name, k in self.trained():
-                made = [fingerprint, self.detector_fingerprint(name, k), self.detectors[name].p]
-                keys[name, k] = (heading, f"{name} {k}", fingerprint_of(made))
-        if which.target is not None:
-            reformer = self.detector_fingerprint(self.reformers[self.consistency_reformer], 0)
-            for name, make in self.baselines.items():
-                keys[name, None] = (heading, name, fingerprint_of([fingerprint, make, reformer]))
-        return keys
-
-    def count_keys(self, which: ImageSet) -> dict[str | None, tuple[str, str, str]]:
-        """The cells of a set's overlap counts, by reformer; None for the bare target."""
-        if which.target is None or which.kind == "val":
-            return {}
-        fingerprint = self.set_fingerprint(which)
-        ways: list[str | None] = [None]
-        if which.kind != "whole" and which.target not in self.hardened:
-            ways += self.reformers
-        keys: dict[str | None, tuple[str, str, str]] = {}
-        for way in ways:
-            made = None if way is None else self.detector_fingerprint(self.reformers[way], 0)
-            keys[way] = (f"counts/{which.name}", way or "bare", fingerprint_of([fingerprint, made]))
-        return keys
-
-    def _measure_jobs(self) -> Iterator[Job]:
-        for which in self.image_sets():
-            keys = [*self.score_keys(which).values(), *self.count_keys(which).values()]
-            yield Job(which.name, partial(self._all_there, keys), partial(self._measure, which))
-
-    def _all_there(self, keys: Sequence[tuple[str, str, str]]) -> bool:
-        return all(self.cells.has(*key) for key in keys)
-
-    @torch.no_grad()
-    def _measure(self, which: ImageSet) -> None:
-        scores = {who: key for who, key in self.score_keys(which).items() if not self.cells.has(*key)}
-        counts = {way: key for way, key in self.count_keys(which).items() if not self.cells.has(*key)}
-        found: dict[Any, list[torch.Tensor]] = {("score", who): [] for who in scores}
-        found |= {("count", way): [] for way in counts}
-        images = self.images(which)
-        labels = self.labels(which) if counts else images
-        target = None if which.target is None else self.target(which.target)
-        reformer = self.reformer(self.consistency_reformer)
-        for x, y in zip(images.split(self.batch_size), labels.split(self.batch_size)):
-            views = Views(x.to(self.device), target, reformer)
-            for name, k in scores:
-                detector = self.fitted_baselines[name] if k is None else self.detector(name, k)
-                found["score", (name, k)].append(detector(views).double().cpu())
-            for way in counts:
-                logits = self._prediction(views, way)
-                found["count", way].append(
-                    overlap_counts(logits.argmax(1, keepdim=True).cpu(), y, self.data.num_classes)
-                )
-        for who, key in scores.items():
-            self.cells.put(*key, {"scores": torch.cat(found["score", who])})
-        for way, key in counts.items():
-            self.cells.put(*key, {"counts": torch.cat(found["count", way])})
-
-    def _prediction(self, views: Views, reformer: str | None) -> torch.Tensor:
-        if reformer is None:
-            return views.prediction
-        if reformer == self.consistency_reformer:
-            return views.reformed_prediction
-        return views.prediction_under(self.reformer(reformer))
 
 
 def _state(network: nn.Module) -> dict[str, Any]:

@@ -94,16 +94,18 @@ def run_defense_study(study: DefenseStudy, comparisons: Sequence[tuple[str, str]
         comparisons: pairs of detectors that are compared on the same people.
         more: anything else to be remembered of the run.
     """
+    # refuses what is misspelled before hours are spent
+    summary = DefenseSummary(study, comparisons)
     with distributed():
         study.run()
         if idist.get_rank() == 0:
-            _write_defenses(study, comparisons, more)
+            _write_defenses(summary, more)
 
 
-def _write_defenses(study: DefenseStudy, comparisons: Sequence[tuple[str, str]], more: dict[str, Any]) -> None:
+def _write_defenses(summary: DefenseSummary, more: dict[str, Any]) -> None:
+    study = summary.study
     facts = provenance(seed=study.seed, processes=idist.get_world_size(), **more)
-    summary = DefenseSummary(study, comparisons).as_dict()
-    results = _rounded(plain(summary | {"settings": study.described(), "provenance": facts}))
+    results = _rounded(plain(summary.as_dict() | {"settings": study.described(), "provenance": facts}))
     with atomic_path(study.output_dir / "results.json") as temporary:
         temporary.write_text(json.dumps(results, separators=(",", ":")) + "\n")
     write_rows(results, study.output_dir)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from monai_shield.transforms.spectrum import frequency_magnitude
+from monai_shield.transforms.spectrum import frequency_magnitude, frequency_radius
 from monai_shield.utils import atomic_path
 
 from .defenses import DefenseStudy
@@ -43,9 +43,7 @@ def radial_power(images: torch.Tensor, rings: int = 48) -> np.ndarray:
     """
     spatial_dims = images.ndim - 2
     power = (frequency_magnitude(images, spatial_dims, shift=False) + FLOOR).log10().mul(2).double().mean(dim=(0, 1))
-    axes = [torch.fft.fftfreq(size, dtype=torch.float64) for size in images.shape[2:]]
-    radius = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(dim=0).sqrt()
-    ring = (radius * 2 * rings).long().flatten()
+    ring = (frequency_radius(images.shape[2:]) * 2 * rings).long().flatten()
     inside = ring < rings
     sums = torch.zeros(rings, dtype=torch.float64).index_add_(0, ring[inside], power.flatten()[inside])
     return (sums / ring[inside].bincount(minlength=rings)).numpy()

@@ -44,7 +44,7 @@ from .label import MergeLabels, MergeLabelsD, MergeLabelsd, MergeLabelsDict
 from .preprocessed import AffineIntensity, PreprocessedFile, fit_affine_intensity, read_values
 from .reject import ApplyShieldD, ApplyShieldd, ApplyShieldDict, empty_rejected, shield_decision
 from .spacing import OwnSpacingD, OwnSpacingd, OwnSpacingDict
-from .spectrum import fourier_transform, frequency_magnitude, shift_zero_frequency
+from .spectrum import fourier_transform, frequency_magnitude, frequency_radius, shift_zero_frequency
 from .standardize import (
     StandardizeFrequency,
     StandardizeFrequencyD,

@@ -28,7 +28,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-__all__ = ["fourier_transform", "frequency_magnitude", "shift_zero_frequency"]
+__all__ = ["fourier_transform", "frequency_magnitude", "frequency_radius", "shift_zero_frequency"]
 
 
 def fourier_transform(image: torch.Tensor, spatial_dims: int) -> torch.Tensor:
@@ -90,6 +90,24 @@ def frequency_magnitude(image: torch.Tensor, spatial_dims: int, shift: bool = Tr
     """
     image = _as_real(image, spatial_dims)
     return _mirror(_half_magnitude(image, spatial_dims), image.shape[-spatial_dims:], shift)
+
+
+def frequency_radius(
+    size: Sequence[int], dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """
+    How far each frequency of a spectrum lies from the zero frequency, which stands at 0 of each axis.
+
+    Args:
+        size: H, W[, D] of the image.
+        dtype: of the result.
+        device: of the result.
+
+    Returns:
+        (H, W[, D]) in cycles per pixel; 0.5 is the highest along an axis.
+    """
+    axes = [torch.fft.fftfreq(length, dtype=dtype, device=device) for length in size]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(dim=0).sqrt()
 
 
 def _half_magnitude(image: torch.Tensor, spatial_dims: int) -> torch.Tensor:

@@ -1,0 +1,154 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Rows about how well the detectors of a study detect."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+import numpy as np
+import torch
+
+from monai_shield.metrics import detection_roc, outranks
+
+from .image_set import VARIANTS, ImageSet
+from .measured import Who
+from .readings import MEAN, POOLED, Row, StudyReadings
+
+__all__ = ["GRID", "DetectionRows", "number_of_parameters"]
+
+#: False-positive rates at which ROC curves are told.
+GRID = np.linspace(0, 1, 101)
+
+
+class DetectionRows:
+    """
+    AUC of every detector, differences between them, and ROC curves.
+
+    Args:
+        readings: of the study.
+        comparisons: pairs of detectors whose AUCs are compared, on the same people; a pair with one of a group that
+            the study leaves out is left out.
+
+    Raises:
+        ValueError: when a comparison names a detector that the study does not know.
+    """
+
+    def __init__(self, readings: StudyReadings, comparisons: Sequence[tuple[str, str]] = ()) -> None:
+        self.readings = readings
+        self.study = readings.study
+        self.draws = readings.draws
+        self.comparisons = [tuple(pair) for pair in comparisons]
+        unknown = sorted({name for pair in self.comparisons for name in pair} - readings.study.known)
+        if unknown:
+            raise ValueError(f"comparisons name what is not there: {', '.join(unknown)}.")
+
+    def about(self, name: str) -> Row:
+        """What a detector is."""
+        part = self.study.detectors.get(name)
+        size = 0 if part is None else number_of_parameters(part.network())
+        return {
+            "detector": name,
+            "group": self.group(name),
+            "parameters": size,
+            "seeds": len(self.readings.everybody[name]),
+        }
+
+    def group(self, name: str) -> str:
+        """The table that a detector stands in."""
+        return self.study.detectors[name].group if name in self.study.detectors else "baseline"
+
+    def auc(self, name: str, target: str, attack: str, variant: str) -> np.ndarray:
+        """(seeds, 1 + resamples), in percent; of a target or their mean, of an attack or of those that are pooled."""
+        sets = [ImageSet(a, t, variant) for t, a in self.readings.sets(target, attack)]
+        return np.mean([[self._auc(who, which) for who in self.readings.everybody[name]] for which in sets], axis=0)
+
+    @cache  # noqa: B019 - rows live as long as their summary
+    def _auc(self, who: Who, which: ImageSet) -> np.ndarray:
+        scans = self.readings.scans(which)
+        return self.draws.auc(*self._clean_and_attacked(who, which), scans, scans)
+
+    def _clean_and_attacked(self, who: Who, which: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of attacked slices, and before them of the clean slices they were made from, (S,) each."""
+        clean = self.readings.clean_scores(which.target or "", who)[self.readings.clean_rows(which.kind)]
+        return clean, self.readings.scores(which, who)
+
+    def above_own(self, name: str, target: str, attack: str, variant: str) -> np.ndarray:
+        """
+        Share of the attacked slices, in percent, that score above the clean slice they were made from.
+
+        What it has over the AUC is what the differences between clean slices cost; no single image can have it.
+        """
+        parts = []
+        for t, a in self.readings.sets(target, attack):
+            which = ImageSet(a, t, variant)
+            for who in self.readings.everybody[name]:
+                higher = outranks(*self._clean_and_attacked(who, which))
+                parts.append(self.draws.mean(self.readings.by_scan(higher, self.readings.scans(which))))
+        return 100 * np.mean(parts, axis=0)
+
+    def detection(self) -> Iterator[Row]:
+        """Every detector on every target, attack and variant, and on their means."""
+        for name in self.readings.everybody:
+            for target, attack, variant in self._columns():
+                auc = self.auc(name, target, attack, variant)
+                yield {
+                    "detector": name,
+                    "group": self.group(name),
+                    "target": target,
+                    "attack": attack,
+                    "variant": variant,
+                    "auc": self.draws.interval(auc.mean(axis=0)),
+                    "seeds": auc[:, 0].tolist(),
+                    "above_own": self.draws.interval(self.above_own(name, target, attack, variant)),
+                }
+
+    def _columns(self) -> Iterator[tuple[str, str, str]]:
+        return itertools.product((*self.study.targets, MEAN), (*self.study.attacks, POOLED), VARIANTS)
+
+    def compared(self) -> Iterator[Row]:
+        """Every comparison on every target, attack and variant, and on their means."""
+        for first, second in self.comparisons:
+            if first in self.readings.everybody and second in self.readings.everybody:
+                for target, attack, variant in self._columns():
+                    one, other = (self.auc(name, target, attack, variant).mean(axis=0) for name in (first, second))
+                    yield {
+                        "first": first,
+                        "second": second,
+                        "target": target,
+                        "attack": attack,
+                        "variant": variant,
+                        "difference": self.draws.interval(one - other),
+                    }
+
+    def curves(self) -> Iterator[Row]:
+        """Of every detector's first seed, the pooled attacks together."""
+        for name, seeds in self.readings.everybody.items():
+            for variant in VARIANTS:
+                curves = []
+                for target in self.study.targets:
+                    sets = [ImageSet(attack, target, variant) for attack in self.readings.pooled]
+                    attacked = np.concatenate([self.readings.scores(which, seeds[0]) for which in sets])
+                    clean = self.readings.clean_scores(target, seeds[0])
+                    curves.append(detection_roc(clean, attacked, GRID))
+                yield {
+                    "detector": name,
+                    "group": self.group(name),
+                    "variant": variant,
+                    "true_positive_rate": np.mean(curves, axis=0).tolist(),
+                }
+
+
+def number_of_parameters(network: torch.nn.Module) -> int:
+    """How many numbers a network has learned."""
+    return sum(parameter.numel() for parameter in network.parameters())

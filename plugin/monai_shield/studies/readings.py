@@ -1,0 +1,137 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What the cells of a study of defenses hold, by scan and person."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from monai_shield.detectors import Calibration
+from monai_shield.metrics import PersonResamples, dice_of_counts
+
+from .defenses import DefenseStudy
+from .image_set import ImageSet
+from .measured import Key, Who
+
+__all__ = ["MEAN", "POOLED", "Row", "StudyReadings", "known_mean"]
+
+#: In the column of the targets: the mean over them.
+MEAN = "mean"
+#: In the column of the attacks: the mean over those that are pooled.
+POOLED = "pooled"
+#: A row of a table, in plain JSON types.
+Row = dict[str, Any]
+
+
+class StudyReadings:
+    """
+    Scores and overlap counts of a study that has run, and the people they are of.
+
+    Args:
+        study: it.
+        resamples: bootstrap draws of people.
+    """
+
+    def __init__(self, study: DefenseStudy, resamples: int = 1000) -> None:
+        self.study = study
+        self.draws = PersonResamples(study.data.persons, resamples)
+        self.scan = {volume: place for place, volume in enumerate(study.data.volumes)}
+        self.pooled = [name for name, part in study.attacks.items() if part.pooled]
+
+    @cache  # noqa: B019 - readings live as long as their summary
+    def scores(self, which: ImageSet, who: Who) -> np.ndarray:
+        """Scores of a set, (S,)."""
+        return self.cell(self.study.measured.score_keys(which)[who])["scores"].numpy()
+
+    @cache  # noqa: B019
+    def counts(self, which: ImageSet, reformer: str | None) -> torch.Tensor:
+        """Overlap counts of a set, (S, K, 3)."""
+        return self.cell(self.study.measured.count_keys(which)[reformer])["counts"]
+
+    @cache  # noqa: B019
+    def scans(self, which: ImageSet) -> np.ndarray:
+        """Which scan each image of a set is of, (S,)."""
+        return np.array([self.scan[owner] for owner in self.study.owners(which)])
+
+    @cache  # noqa: B019
+    def clean_rows(self, attack: str) -> np.ndarray:
+        """Which of the clean test slices are those that an attack was made from, (S,)."""
+        return np.array(self.study.clean_rows(attack))
+
+    def cell(self, key: Key) -> dict[str, Any]:
+        """What a cell holds; an error where it is not there yet."""
+        cell = self.study.cells.load(*key)
+        if cell is None:
+            raise ValueError(f"'{key[1]}' of '{key[0]}' is not there yet: run the study first.")
+        return cell
+
+    @cached_property
+    def everybody(self) -> dict[str, list[Who]]:
+        """Every detector, with each of its seeds."""
+        found: dict[str, list[Who]] = {}
+        for name, k in self.study.trained():
+            found.setdefault(name, []).append((name, k))
+        return found | {name: [(name, None)] for name in self.study.baselines}
+
+    def clean_scores(self, target: str, who: Who) -> np.ndarray:
+        """Scores of the clean test slices, (S,)."""
+        return self.scores(ImageSet("clean", target if who[1] is None else None), who)
+
+    @cache  # noqa: B019
+    def calibration(self, target: str, who: Who, t_fp: Fraction) -> Calibration:
+        """The paper's threshold, on the validation slices."""
+        clean = self.scores(ImageSet("val", target if who[1] is None else None), who)
+        return Calibration.fit(torch.from_numpy(clean), t_fp, "empirical")
+
+    def sets(self, target: str, attack: str) -> list[tuple[str, str]]:
+        """The targets and attacks that a column stands for."""
+        targets = list(self.study.targets) if target == MEAN else [target]
+        return list(itertools.product(targets, self.pooled if attack == POOLED else [attack]))
+
+    def dice_by_scan(self, counts: torch.Tensor, scans: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Dice of the stack of each scan's chosen slices, (V, K); NaN where there is nothing."""
+        sums = torch.zeros(len(self.scan), *counts.shape[1:], dtype=torch.long)
+        sums.index_add_(0, torch.from_numpy(scans[chosen]), counts[torch.from_numpy(chosen)])
+        return dice_of_counts(sums).numpy()
+
+    def dice(self, counts: torch.Tensor, scans: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Mean Dice of each scan, (V,)."""
+        return known_mean(self.dice_by_scan(counts, scans, chosen).T)
+
+    def mean_dice(self, counts: torch.Tensor, scans: np.ndarray) -> dict[str, float]:
+        """Mean Dice over scans, all slices of each, with its interval."""
+        return self.interval(self.dice(counts, scans, np.ones(len(scans), dtype=bool)))
+
+    def by_scan(self, values: np.ndarray, scans: np.ndarray) -> np.ndarray:
+        """Mean over each scan's slices, (V,), of a value of each slice, (S,)."""
+        return np.array([values[members].mean() for members in self.members(scans)])
+
+    def members(self, scans: np.ndarray) -> list[np.ndarray]:
+        """Which slices are of each scan."""
+        return [scans == place for place in self.scan.values()]
+
+    def interval(self, by_scan: np.ndarray) -> dict[str, float]:
+        """Mean over scans of a value of each scan, (V,), with its interval."""
+        return self.draws.interval(self.draws.mean(by_scan))
+
+
+def known_mean(values: Any) -> np.ndarray:
+    """Mean over the first axis without NaN; NaN where nothing is left."""
+    array = np.asarray(values, dtype=np.float64)
+    number = (~np.isnan(array)).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.where(number > 0, np.nansum(array, axis=0) / np.maximum(number, 1), np.nan)
