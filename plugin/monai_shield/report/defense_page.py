@@ -163,7 +163,15 @@ def _sections(results: Results, figures: Figures, captions: Mapping[str, str]) -
         tables = _both(partial(auc_table, results, group))
         yield (
             GROUPS.get(group, f"Detectors: {group}"),
-            [html.paragraphs("ROC-AUC against the pooled attacks, in percent."), tables, picture(_roc_name(group))],
+            [
+                html.paragraphs(
+                    "ROC-AUC against the pooled attacks, in percent. Seeds: the lowest and highest mean of the "
+                    "trainings. Above own: percentage of the attacked slices that score above the clean slice they "
+                    "were made from."
+                ),
+                tables,
+                picture(_roc_name(group)),
+            ],
         )
     yield (
         "Detectors by attack",
