@@ -26,7 +26,6 @@ from monai_shield.attacks.losses import LOSSES
 from monai_shield.report import defense_captions
 from monai_shield.studies import attack_study_table
 from monai_shield.studies.defense_tables import MEASURES, all_targets, defense_tables, find
-from monai_shield.studies.image_set import VARIANTS
 from monai_shield.studies.published import PAPER_AUC
 from monai_shield.studies.readings import MEAN, POOLED
 from monai_shield.studies.tables import (
@@ -101,20 +100,22 @@ def row_by_row(results: Mapping[str, Any], reasons: Mapping[str, str] | None = N
     rows = []
     for name, paper in PAPER_AUC.items():
         where = {"detector": name, "target": MEAN, "attack": POOLED}
-        ours = [row["auc"] for variant in VARIANTS for row in find(results["detection"], **where, variant=variant)]
-        if ours:
+        for row in find(results["detection"], **where, variant="exported"):
+            raw = find(results["detection"], **where, variant="raw")[0]["auc"]
             why = [] if reasons is None else [reasons[name]]
-            rows.append([name, f"{paper['mean']:.1f}", *(number(auc, 1) for auc in ours), *why])
-    header = ["AUC", "paper", *(f"here, {variant}" for variant in VARIANTS)]
+            ours = [number(auc, 1) for auc in (raw, row["auc"], row["given_body"])]
+            rows.append([name, f"{paper['mean']:.1f}", *ours, *why])
+    header = ["AUC", "paper", "here, raw", "here, exported", "exported, given body"]
     return markdown_table(header if reasons is None else [*header, "why"], rows)
 
 
-def one_defense(results: Mapping[str, Any], defense: str) -> str:
+def one_defense(results: Mapping[str, Any], defense: str, given_body: bool) -> str:
     """What one defense achieves against the pooled attacks, exported, beside the paper's AUC of its detector."""
     columns = {"clean": "clean, undefended"} | MEASURES
+    where = {"defense": defense, "attack": POOLED, "variant": "exported", "given_body": given_body}
     rows = []
     for target in all_targets(results):
-        for row in find(results["defenses"], defense=defense, target=target, attack=POOLED, variant="exported"):
+        for row in find(results["defenses"], target=target, **where):
             paper = PAPER_AUC[row["detector"]][target]
             rows.append([target, f"{paper:.1f}", number(row["auc"], 1), *(number(row[key], 2) for key in columns)])
     return markdown_table(["target", "AUC, paper", "AUC, here", *columns.values()], rows)
@@ -129,7 +130,8 @@ def study_parts(results: dict) -> dict[str, str]:
     tables = defense_tables(results)
     return {
         "row by row": row_by_row(results, json.loads((STUDY / "reasons.json").read_text())),
-        "defense 13": one_defense(results, "13"),
+        "defense 13": one_defense(results, "13", given_body=False),
+        "defense 13, given body": one_defense(results, "13", given_body=True),
         **{title: table for title, table in tables.items() if not title.startswith("AUC by detector")},
         **{f"figure {name}": f"![{text}]({name}.png)" for name, text in defense_captions(results).items()},
         "provenance": provenance(results),

@@ -264,7 +264,7 @@ def stored_study():
         ],
         "detection": [
             {"detector": name, "group": group, **column, "auc": _interval(random, 50, 100), "seeds": [60.0, 71.25]}
-            | {"above_own": _interval(random, 50, 100)}
+            | {name: _interval(random, 50, 100) for name in ("above_own", "given_body")}
             for name, group in groups.items()
             for column in columns
         ],
@@ -273,9 +273,11 @@ def stored_study():
             for column in columns
         ],
         "defenses": [
-            {"defense": number, "detector": detector, "reformer": reformer, **column, "auc": _interval(random, 50, 100)}
+            {"defense": number, "detector": detector, "reformer": reformer, "given_body": given_body, **column}
+            | {"auc": _interval(random, 50, 100)}
             | {name: _interval(random, empty=number == "13" and name == "accepted") for name in measures}
             for number, (detector, reformer) in defenses.items()
+            for given_body in (False, True)
             for column in columns
             if column["target"] != "mean" or column["attack"] == "pooled"
         ],

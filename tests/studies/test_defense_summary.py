@@ -33,7 +33,7 @@ from monai_shield.studies.defense_tables import defense_tables, find, write_rows
 from monai_shield.studies.defenses import FACTS
 from monai_shield.studies.detection_rows import GRID
 from monai_shield.studies.image_set import ImageSet
-from monai_shield.studies.readings import MEAN, POOLED
+from monai_shield.studies.readings import MEAN, POOLED, StudyReadings
 from monai_shield.studies.run import run_defense_study
 from monai_shield.studies.tables import plain
 
@@ -65,7 +65,7 @@ class MadeUp:
             for who, key in study.measured.score_keys(which).items():
                 shift = 1.0 if which.kind in study.attacks else 0.0
                 # in tenths, so that there are ties
-                self.scores[which, who] = self.generator.normal(shift, 1, number).round(1)
+                self.scores[which, who] = self.generator.normal(shift, 1, number).round(1) + 10
                 study.cells.put(*key, {"scores": torch.from_numpy(self.scores[which, who])})
             if which.kind != "val":
                 self.labels[which] = study.labels(which).numpy()
@@ -78,6 +78,8 @@ class MadeUp:
         for volume, scan in self.study.data.volumes.items():
             number = len(self.study.attacks[attack].chosen(scan.chosen))
             cells.append({name: torch.from_numpy(self.generator.random(number)) for name in FACTS})
+            images = scan.slices[scan.chosen[self.study.attacks[attack].chosen(scan.chosen)]]
+            cells[-1] |= {"image": images, "exported": images}
             self.study.cells.put(*self.study.adversarial_key(target, attack, volume), cells[-1])
         self.facts[target, attack] = {name: torch.cat([cell[name] for cell in cells]).numpy() for name in FACTS}
 
@@ -248,9 +250,13 @@ def check_defenses(made: MadeUp, rows: list[dict[str, Any]]) -> None:
 
 def test_every_defense_by_hand(made_up: MadeUp) -> None:
     rows = summarized(made_up.study)["defenses"]
+    alone, given_body = (find(rows, given_body=judged) for judged in (False, True))
     # every target and attack in two variants, the pooled ones of each target, and those of all targets
-    assert len(rows) == len(DEFENSES) * (2 * 3 * 2 + 2 * 2 + 2)
-    check_defenses(made_up, rows)
+    assert len(alone) == len(given_body) == len(DEFENSES) * (2 * 3 * 2 + 2 * 2 + 2)
+    check_defenses(made_up, alone)
+    # where all slices have as much body, to judge them by it changes nothing
+    for row, judged in zip(alone, given_body):
+        assert judged == row | {"given_body": True}
 
 
 def test_what_has_no_score_is_rejected_and_what_is_all_rejected_has_no_dice(made_up: MadeUp) -> None:
@@ -289,6 +295,33 @@ def test_what_has_no_score_is_rejected_and_what_is_all_rejected_has_no_dice(made
     assert nothing["reformed"] == before["reformed"]
 
 
+def test_a_score_is_judged_against_slices_with_as_much_body(made_up: MadeUp) -> None:
+    study, who = made_up.study, ("spatial", 0)
+    readings = StudyReadings(study)
+    random = np.random.default_rng(1)
+    attacked = ImageSet("A", "one", "raw")
+    bodies = {ImageSet("val"): np.linspace(-3, -0.5, len(study.data.val)), attacked: random.uniform(-4, 0, 18)}
+    readings.log_body = bodies.__getitem__  # type: ignore[method-assign]
+
+    def usual(log_body: np.ndarray) -> np.ndarray:
+        log_body = log_body.clip(-3, -0.5)  # no farther than what was seen
+        return np.exp(2 + 0.5 * log_body - 0.3 * log_body**2 + 0.1 * log_body**3)
+
+    made_up.put_scores(ImageSet("val"), who, usual(bodies[ImageSet("val")]))
+    strange = random.uniform(0.5, 4, 18)
+    scores = usual(bodies[attacked]) * strange
+    scores[:2] = math.nan, math.inf
+    made_up.put_scores(attacked, who, scores)
+    judged = readings.scores(attacked, who, given_body=True)
+    assert judged[2:] == pytest.approx(np.log(strange[2:]))
+    assert np.isnan(judged[0])
+    assert judged[1] == math.inf
+
+
+def test_the_share_of_body_is_that_of_the_image(tiny_study: Callable[..., DefenseStudy]) -> None:
+    assert StudyReadings(tiny_study()).log_body(ImageSet("clean")) == pytest.approx(math.log(144 / 256))
+
+
 def test_every_auc_by_hand(made_up: MadeUp) -> None:
     summary = summarized(made_up.study)
     assert len(summary["detection"]) == 5 * (2 + 1) * (3 + 1) * 2
@@ -316,6 +349,7 @@ def test_every_auc_by_hand(made_up: MadeUp) -> None:
         assert row["above_own"]["value"] == pytest.approx(100 * np.mean(own))
         assert row["auc"]["value"] == pytest.approx(np.mean(expected))
         assert row["auc"]["low"] <= row["auc"]["high"]
+        assert row["given_body"] == row["auc"]  # all slices have as much body
 
 
 def test_differences_are_paired(made_up: MadeUp) -> None:

@@ -59,7 +59,7 @@ def defense_bars(results: Results, target: str, variant: str, attack: str = POOL
         variant: "raw" or "exported".
         attack: one of the attacks, or the pooled ones.
     """
-    rows = find(results["defenses"], target=target, attack=attack, variant=variant)
+    rows = find(results["defenses"], target=target, attack=attack, variant=variant, given_body=False)
     figure = Figure(figsize=(WIDTH, 0.42 * len(rows) + 1.6), layout="constrained")
     axes = figure.subplots()
     places, height = np.arange(len(rows)), 0.8 / len(READINGS)

@@ -54,6 +54,12 @@ GROUPS = {
 }
 
 
+GIVEN_BODY = (
+    "Scores and thresholds are those of the logarithm of the detector's score, less what a cubic in the logarithm of "
+    "the share of body says, fitted to the clean validation slices."
+)
+
+
 def render_defenses(folder: str | Path, output: str | Path | None = None) -> Path:
     """
     Draw the figures and write ``report.html`` of a study.
@@ -167,7 +173,8 @@ def _sections(results: Results, figures: Figures, captions: Mapping[str, str]) -
                 html.paragraphs(
                     "ROC-AUC against the pooled attacks, in percent. Seeds: the lowest and highest mean of the "
                     "trainings. Above own: percentage of the attacked slices that score above the clean slice they "
-                    "were made from."
+                    "were made from. Given body: the mean where each score is judged against the validation slices "
+                    "with as much body."
                 ),
                 tables,
                 picture(_roc_name(group)),
@@ -195,6 +202,8 @@ def _sections(results: Results, figures: Figures, captions: Mapping[str, str]) -
             [html.beside(*(picture(_bars_name(target, variant)) for variant in VARIANTS))]
             + [html.part(variant, _table(defense_table(results, target, POOLED, variant))) for variant in VARIANTS],
         )
+    given_body = [html.part(v, _table(defense_table(results, MEAN, POOLED, v, given_body=True))) for v in VARIANTS]
+    yield f"Table 2: defenses{_of(MEAN)}, given body", [html.paragraphs(GIVEN_BODY), *given_body]
     if results["rivals"]:
         note = "Defenses measured on fewer slices, against the pooled attacks; the AUC is that of their own error."
         yield "Rivals", [html.paragraphs(note), *(html.part(v, _table(rival_table(results, v))) for v in VARIANTS)]

@@ -50,8 +50,10 @@ class DefenseRows:
         Where every image of an attack is rejected, none is left whose Dice could be told; a mean leaves it out.
         """
         for number, (*guards, reformer) in self.study.defenses.items():
-            names = {"defense": number, "detector": ", then ".join(guards), "reformer": reformer}
-            yield from self._rows(names, self.study.attacks, partial(self._defense, guards, reformer))
+            for given_body in (False, True):
+                names = {"defense": number, "detector": ", then ".join(guards), "reformer": reformer}
+                measure = partial(self._defense, guards, reformer, given_body)
+                yield from self._rows(names | {"given_body": given_body}, self.study.attacks, measure)
 
     def _rows(
         self, names: Row, attacks: Iterable[str], measure: Callable[[ImageSet], dict[str, np.ndarray]]
@@ -72,7 +74,9 @@ class DefenseRows:
         where = {"target": target, "attack": attack, "variant": variant}
         return names | where | {name: self.draws.interval(each) for name, each in drawn.items()}
 
-    def _defense(self, guards: Sequence[str], reformer: str, which: ImageSet) -> dict[str, np.ndarray]:
+    def _defense(
+        self, guards: Sequence[str], reformer: str, given_body: bool, which: ImageSet
+    ) -> dict[str, np.ndarray]:
         """What one defense makes of one set of attacked images, each (1 + resamples,)."""
         target, rows, scans = which.target or "", self.readings.clean_rows(which.kind), self.readings.scans(which)
         bare, attacked = self.readings.counts(ImageSet("clean", target), None)[rows], self.readings.counts(which, None)
@@ -82,9 +86,9 @@ class DefenseRows:
         by_seed, aucs = [], []
         for k in range(min(len(self.readings.everybody[name]) for name in guards)):
             seeds = [self.readings.everybody[name][k] for name in guards]
-            calibrations = [self.readings.calibration(target, who, share) for who in seeds]
-            scores = [self.readings.scores(which, who) for who in seeds]
-            clean = [self.readings.clean_scores(target, who)[rows] for who in seeds]
+            calibrations = [self.readings.calibration(target, who, share, given_body) for who in seeds]
+            scores = [self.readings.scores(which, who, given_body) for who in seeds]
+            clean = [self.readings.clean_scores(target, who, given_body)[rows] for who in seeds]
             rejected, rejected_clean = (_rejected(calibrations, each) for each in (scores, clean))
             by_seed.append(self._readings(bare, attacked, reformed_clean, reformed, rejected, rejected_clean, scans))
             aucs.append(self.draws.auc(_joint(calibrations, clean), _joint(calibrations, scores), scans, scans))

@@ -80,6 +80,7 @@ def defense_tables(results: Results) -> dict[str, str]:
             tables[f"Comparisons, {variant}"] = comparison_table(results, variant)
         for target in all_targets(results):
             tables[f"Defenses of {target}, pooled, {variant}"] = defense_table(results, target, POOLED, variant)
+        tables[f"Defenses given body, pooled, {variant}"] = defense_table(results, MEAN, POOLED, variant, True)
         if results["rivals"]:
             tables[f"Rivals, pooled, {variant}"] = rival_table(results, variant)
     return tables
@@ -166,10 +167,13 @@ def auc_table(results: Results, group: str | None, variant: str, attack: str = P
                     number(by_target[MEAN]["auc"], 1),
                     _range(by_target[MEAN]["seeds"]),
                     number(by_target[MEAN]["above_own"], 1),
+                    number(by_target[MEAN]["given_body"], 1),
                     "" if paper is None else _digits(paper, 1),
                 ]
             )
-    return markdown_table(["detector", "parameters", *targets, "mean", "seeds", "above own", "paper"], rows)
+    return markdown_table(
+        ["detector", "parameters", *targets, "mean", "seeds", "above own", "given body", "paper"], rows
+    )
 
 
 def comparison_table(results: Results, variant: str) -> str:
@@ -184,9 +188,9 @@ def comparison_table(results: Results, variant: str) -> str:
     return markdown_table(["difference of AUC", *targets], rows)
 
 
-def defense_table(results: Results, target: str, attack: str, variant: str) -> str:
+def defense_table(results: Results, target: str, attack: str, variant: str, given_body: bool = False) -> str:
     """One row a defense: Dice in its four readings, residual harm, accepted shares."""
-    found = find(results["defenses"], target=target, attack=attack, variant=variant)
+    found = find(results["defenses"], target=target, attack=attack, variant=variant, given_body=given_body)
     rows = [
         [
             row["defense"],

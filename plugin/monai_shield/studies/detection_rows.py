@@ -68,20 +68,22 @@ class DetectionRows:
         """The table that a detector stands in."""
         return self.study.detectors[name].group if name in self.study.detectors else "baseline"
 
-    def auc(self, name: str, target: str, attack: str, variant: str) -> np.ndarray:
+    def auc(self, name: str, target: str, attack: str, variant: str, given_body: bool = False) -> np.ndarray:
         """(seeds, 1 + resamples), in percent; of a target or their mean, of an attack or of those that are pooled."""
         sets = [ImageSet(a, t, variant) for t, a in self.readings.sets(target, attack)]
-        return np.mean([[self._auc(who, which) for who in self.readings.everybody[name]] for which in sets], axis=0)
+        seeds = self.readings.everybody[name]
+        return np.mean([[self._auc(who, which, given_body) for who in seeds] for which in sets], axis=0)
 
     @cache  # noqa: B019 - rows live as long as their summary
-    def _auc(self, who: Who, which: ImageSet) -> np.ndarray:
+    def _auc(self, who: Who, which: ImageSet, given_body: bool) -> np.ndarray:
         scans = self.readings.scans(which)
-        return self.draws.auc(*self._clean_and_attacked(who, which), scans, scans)
+        return self.draws.auc(*self._clean_and_attacked(who, which, given_body), scans, scans)
 
-    def _clean_and_attacked(self, who: Who, which: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+    def _clean_and_attacked(self, who: Who, which: ImageSet, given_body: bool) -> tuple[np.ndarray, np.ndarray]:
         """Scores of attacked slices, and before them of the clean slices they were made from, (S,) each."""
-        clean = self.readings.clean_scores(which.target or "", who)[self.readings.clean_rows(which.kind)]
-        return clean, self.readings.scores(which, who)
+        rows = self.readings.clean_rows(which.kind)
+        clean = self.readings.clean_scores(which.target or "", who, given_body)[rows]
+        return clean, self.readings.scores(which, who, given_body)
 
     def above_own(self, name: str, target: str, attack: str, variant: str) -> np.ndarray:
         """
@@ -93,7 +95,7 @@ class DetectionRows:
         for t, a in self.readings.sets(target, attack):
             which = ImageSet(a, t, variant)
             for who in self.readings.everybody[name]:
-                higher = outranks(*self._clean_and_attacked(who, which))
+                higher = outranks(*self._clean_and_attacked(who, which, given_body=False))
                 parts.append(self.draws.mean(self.readings.by_scan(higher, self.readings.scans(which))))
         return 100 * np.mean(parts, axis=0)
 
@@ -101,7 +103,8 @@ class DetectionRows:
         """Every detector on every target, attack and variant, and on their means."""
         for name in self.readings.everybody:
             for target, attack, variant in self._columns():
-                auc = self.auc(name, target, attack, variant)
+                column = (name, target, attack, variant)
+                auc = self.auc(*column)
                 yield {
                     "detector": name,
                     "group": self.group(name),
@@ -110,7 +113,8 @@ class DetectionRows:
                     "variant": variant,
                     "auc": self.draws.interval(auc.mean(axis=0)),
                     "seeds": auc[:, 0].tolist(),
-                    "above_own": self.draws.interval(self.above_own(name, target, attack, variant)),
+                    "above_own": self.draws.interval(self.above_own(*column)),
+                    "given_body": self.draws.interval(self.auc(*column, given_body=True).mean(axis=0)),
                 }
 
     def _columns(self) -> Iterator[tuple[str, str, str]]:

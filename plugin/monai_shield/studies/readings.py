@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from monai_shield.data import body_share
 from monai_shield.detectors import Calibration
 from monai_shield.metrics import PersonResamples, dice_of_counts
 
@@ -53,9 +54,36 @@ class StudyReadings:
         self.pooled = [name for name, part in study.attacks.items() if part.pooled]
 
     @cache  # noqa: B019 - readings live as long as their summary
-    def scores(self, which: ImageSet, who: Who) -> np.ndarray:
-        """Scores of a set, (S,)."""
+    def scores(self, which: ImageSet, who: Who, given_body: bool = False) -> np.ndarray:
+        """
+        Scores of a set, (S,).
+
+        Args:
+            which: the set.
+            who: a detector and its seed.
+            given_body: judge each against the validation slices with as much body: the logarithm of the score, less
+                what a cubic in the logarithm of the share of body says, as in
+                :class:`~monai_shield.detectors.CombinedDetector`.
+        """
+        if given_body:
+            target = which.target if who[1] is None else None
+            clean, own = self._log_scores(ImageSet("val", target), who), self._log_scores(which, who)
+            return own - self._usual(clean, self.log_body(which))
         return self.cell(self.study.measured.score_keys(which)[who])["scores"].numpy()
+
+    def _log_scores(self, which: ImageSet, who: Who) -> np.ndarray:
+        return np.log(np.maximum(self.scores(which, who), np.finfo(np.float64).tiny))
+
+    def _usual(self, clean: np.ndarray, log_body: np.ndarray) -> np.ndarray:
+        """What clean validation scores say of slices with other shares of body, no farther than these reach."""
+        known = self.log_body(ImageSet("val"))
+        curve = np.polyfit(known, clean, min(3, len(np.unique(known)) - 1))
+        return np.polyval(curve, log_body.clip(known.min(), known.max()))
+
+    @cache  # noqa: B019
+    def log_body(self, which: ImageSet) -> np.ndarray:
+        """Logarithm of the share of body of each image of a set, (S,)."""
+        return body_share(self.study.images(which)).double().log().numpy()
 
     @cache  # noqa: B019
     def counts(self, which: ImageSet, reformer: str | None) -> torch.Tensor:
@@ -87,14 +115,14 @@ class StudyReadings:
             found.setdefault(name, []).append((name, k))
         return found | {name: [(name, None)] for name in self.study.baselines}
 
-    def clean_scores(self, target: str, who: Who) -> np.ndarray:
+    def clean_scores(self, target: str, who: Who, given_body: bool = False) -> np.ndarray:
         """Scores of the clean test slices, (S,)."""
-        return self.scores(ImageSet("clean", target if who[1] is None else None), who)
+        return self.scores(ImageSet("clean", target if who[1] is None else None), who, given_body)
 
     @cache  # noqa: B019
-    def calibration(self, target: str, who: Who, t_fp: Fraction) -> Calibration:
+    def calibration(self, target: str, who: Who, t_fp: Fraction, given_body: bool = False) -> Calibration:
         """The paper's threshold, on the validation slices."""
-        clean = self.scores(ImageSet("val", target if who[1] is None else None), who)
+        clean = self.scores(ImageSet("val", target if who[1] is None else None), who, given_body)
         return Calibration.fit(torch.from_numpy(clean), t_fp, "empirical")
 
     def sets(self, target: str, attack: str) -> list[tuple[str, str]]:
