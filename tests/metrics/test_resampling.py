@@ -49,17 +49,47 @@ def test_draws_are_those_of_the_seed() -> None:
     assert not np.array_equal(PersonResamples(PERSONS, 9, 1).weights, PersonResamples(PERSONS, 9, 2).weights)
 
 
-def test_auc_is_that_of_the_images_drawn() -> None:
+def test_auc_is_that_of_the_pairs_drawn() -> None:
     draws = PersonResamples(PERSONS, 60)
     (clean, clean_scan), (attacked, attacked_scan) = images(0), images(1, 25)
     found = draws.auc(clean, attacked, clean_scan, attacked_scan)
     assert found.shape == (61,)
     assert found[0] == pytest.approx(detection_auc(clean, attacked))
+    higher = (attacked[None] > clean[:, None]) + 0.5 * (attacked[None] == clean[:, None])
+    same = np.array(PERSONS)[clean_scan][:, None] == np.array(PERSONS)[attacked_scan][None]
     for row in range(61):
-        one = np.repeat(clean, times_drawn(draws, row, clean_scan))
-        other = np.repeat(attacked, times_drawn(draws, row, attacked_scan))
-        truth = np.r_[np.zeros(len(one)), np.ones(len(other))]
-        assert found[row] == pytest.approx(100 * roc_auc_score(truth, np.r_[one, other]))
+        one, other = times_drawn(draws, row, clean_scan), times_drawn(draws, row, attacked_scan)
+        weight = np.where(same, one[:, None], np.outer(one, other))
+        assert found[row] == pytest.approx(100 * np.average(higher, weights=weight))
+
+
+def test_auc_where_everybody_is_drawn_once_is_that_of_scikit_learn() -> None:
+    draws = PersonResamples(PERSONS, 300)
+    (clean, scans), (attacked, _) = images(0), images(1)
+    found = draws.auc(clean, attacked, scans, scans)[(draws.weights == 1).all(axis=1)]
+    truth = np.r_[np.zeros(len(clean)), np.ones(len(attacked))]
+    assert len(found) > 5
+    assert found == pytest.approx(np.full(len(found), 100 * roc_auc_score(truth, np.r_[clean, attacked])))
+
+
+def test_interval_of_an_auc_holds_what_it_is_to_hold() -> None:
+    # people differ more than an attack does: pairs within a person are the easy ones
+    generator, scans = np.random.default_rng(0), np.repeat(np.arange(9), 8)
+    draws, inside, bias = PersonResamples([str(scan) for scan in range(9)], 200), [], []
+    truth = 100 * _normal_cdf(1 / math.sqrt(2 * (1 + 2**2)))  # of two images of two people
+    for _ in range(300):
+        person = generator.normal(0, 2, 9)[scans]
+        clean, attacked = (person + generator.normal(shift, 1, len(scans)) for shift in (0, 1))
+        found = draws.auc(clean, attacked, scans, scans)
+        interval = draws.interval(found)
+        inside.append(interval["low"] <= truth <= interval["high"])
+        bias.append(found[1:].mean() - found[0])
+    assert np.mean(inside) > 0.88  # 0.95 with many people
+    assert abs(np.mean(bias)) < 0.5  # 1.7 with pairs within a person weighed by their square
+
+
+def _normal_cdf(x: float) -> float:
+    return 0.5 * (1 + math.erf(x / math.sqrt(2)))
 
 
 def test_auc_takes_a_nan_for_the_highest_score() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from monai_shield.detectors import Calibration
-from monai_shield.metrics import detection_auc, dice_of_counts, pair_order, person_bootstrap, residual_harm
+from monai_shield.metrics import PersonResamples, dice_of_counts, residual_harm
 
 __all__ = ["EvaluationSummary", "slice_dice", "stacked_dice"]
 
@@ -65,9 +65,9 @@ class EvaluationSummary:
         self.results = results
         self.calibration = calibration
         self.structures = list(structures)
-        self.resamples = resamples
         self.volumes = list(results)
         self.persons = [str(results[volume]["clean"]["person"]) for volume in self.volumes]
+        self.draws = PersonResamples(self.persons, resamples)
         self.attacks = [name for name in results[self.volumes[0]] if name != "clean"]
         self.detectors = list(results[self.volumes[0]]["clean"]["scores"])
 
@@ -116,7 +116,6 @@ class EvaluationSummary:
         cells = [self.results[volume][name] for volume in self.volumes]
         rejected = [self.calibration.rejects(cell["scores"]["combined"]) for cell in cells]
         clean_rejected = [self.calibration.rejects(cell["scores"]["combined"]) for cell in clean]
-        per_slice = [person for person, cell in zip(self.persons, cells) for _ in range(len(cell["steps"]))]
 
         def counts(way: str, of: Sequence[Any], change: Change | None = None) -> list[torch.Tensor]:
             found = [cell["counts"][way] for cell in of]
@@ -144,13 +143,11 @@ class EvaluationSummary:
         }
         tables = {way: np.stack([stacked_dice(each) for each in found]) for way, found in ways.items()}
         aucs = {
-            detector: self._auc(
-                [cell["scores"][detector] for cell in clean], [cell["scores"][detector] for cell in cells], per_slice
-            )
+            detector: self._auc([cell["scores"][detector] for cell in clean], [cell["scores"][detector] for cell in cells])
             for detector in self.detectors
         }
         return {
-            "slices": len(per_slice),
+            "slices": sum(len(cell["steps"]) for cell in cells),
             "auc": aucs,
             "rejected_attacked": self._rate(rejected),
             "rejected_clean": self._rate(clean_rejected),
@@ -170,11 +167,10 @@ class EvaluationSummary:
         chosen = cell["chosen"]
         return {part: {name: values[chosen] for name, values in cell[part].items()} for part in ("scores", "counts")}
 
-    def _auc(self, clean: list[torch.Tensor], attacked: list[torch.Tensor], persons: list[str]) -> dict[str, float]:
-        first, second = torch.cat(clean).double().numpy(), torch.cat(attacked).double().numpy()
-        order = pair_order(first, second)
-        low, high = person_bootstrap(lambda i: 100 * float(order[np.ix_(i, i)].mean()), persons, self.resamples)
-        return {"value": detection_auc(first, second), "low": low, "high": high}
+    def _auc(self, clean: list[torch.Tensor], attacked: list[torch.Tensor]) -> dict[str, float]:
+        first, second = (torch.cat(scores).double().numpy() for scores in (clean, attacked))
+        scans, others = (np.repeat(np.arange(len(self.volumes)), [len(s) for s in each]) for each in (clean, attacked))
+        return self.draws.interval(self.draws.auc(first, second, scans, others))
 
     def _harm(self, clean: Any, cells: Any, rejected: list[torch.Tensor]) -> dict[str, float]:
         harms = [
@@ -187,8 +183,4 @@ class EvaluationSummary:
         return self._with_interval([float(r.double().mean()) for r in rejected])
 
     def _with_interval(self, per_volume: Sequence[float]) -> dict[str, float]:
-        values = np.asarray(per_volume, dtype=np.float64)
-        if np.isnan(values).all():
-            return {"value": float("nan"), "low": float("nan"), "high": float("nan")}
-        low, high = person_bootstrap(lambda i: _mean(values[i]), self.persons, self.resamples)
-        return {"value": _mean(values), "low": low, "high": high}
+        return self.draws.interval(self.draws.mean(np.asarray(per_volume, dtype=np.float64)))
