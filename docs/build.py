@@ -26,8 +26,8 @@ from monai_shield.attacks.losses import LOSSES
 from monai_shield.report import defense_captions
 from monai_shield.studies import attack_study_table
 from monai_shield.studies.defense_tables import MEASURES, all_targets, defense_tables, find
+from monai_shield.studies.image_set import MEAN, POOLED
 from monai_shield.studies.published import PAPER_AUC
-from monai_shield.studies.readings import MEAN, POOLED
 from monai_shield.studies.tables import (
     attack_table,
     clean_table,

@@ -30,6 +30,7 @@ from monai_shield.detectors import (
     ZeroShare,
 )
 from monai_shield.detectors.calibration import Rule
+from monai_shield.detectors.sequential import sequential_score
 
 
 class Recorded(Detector):
@@ -146,6 +147,14 @@ def test_every_threshold_travels_with_the_weights(size: tuple[int, ...], tmp_pat
     again.load_state_dict(torch.load(tmp_path / "detector.pt", weights_only=True))
     assert torch.equal(again(images), detector(images))
     assert again.calibrated().threshold == -1.0
+
+
+def test_a_threshold_that_single_precision_would_round_up_stays_where_it_is() -> None:
+    known = torch.tensor([0.1, 11.3, 12.0], dtype=torch.float64)
+    calibration = Calibration.fit(known, 0.4, "empirical")
+    assert calibration.threshold == 11.3 < float(torch.tensor(11.3))
+    score = sequential_score([(torch.tensor([11.3, 11.4], dtype=torch.float64), calibration)])
+    assert score.tolist() == [-1.0, -2 / 3]
 
 
 def test_without_thresholds_it_refuses() -> None:

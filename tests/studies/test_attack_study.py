@@ -135,6 +135,18 @@ def test_a_run_that_was_killed_goes_on(people, tmp_path):
     assert 0 < idle.calls < 50  # PGD alone
 
 
+def test_another_file_of_the_same_name_is_attacked_anew(people, tmp_path):
+    make(people, tmp_path, Bright()).run()
+    file = nib.load(people[0]["image"])
+    nib.save(nib.Nifti1Image(file.get_fdata()[::-1].copy(), file.affine), people[0]["image"])
+    network = Bright()
+    make(people, tmp_path, network).run()
+    assert network.calls > 0
+    network.calls = 0
+    make(people, tmp_path, network).run()
+    assert network.calls == 0
+
+
 def test_bad_settings_are_refused(people, tmp_path):
     with pytest.raises(ValueError, match="slices_per_volume"):
         make(people, tmp_path, slices_per_volume=0)

@@ -8,11 +8,16 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+from functools import partial
+
 import pytest
 import torch
+from monai.networks.layers import MedianFilter
+from torch import nn
 
 from monai_shield.attacks import DAG, PGD
-from monai_shield.studies.cells import CellStore, fingerprint_of
+from monai_shield.detectors import HighFrequencyEnergy, PredictionConsistency
+from monai_shield.studies.cells import CellStore, fingerprint_of, presented
 
 
 def test_a_cell_is_made_once(tmp_path):
@@ -55,3 +60,28 @@ def test_a_fingerprint_is_that_of_the_settings():
         ["DAG()", 3],
     ]
     assert len({fingerprint_of(parts) for parts in different}) == len(different)
+
+
+def test_a_module_presents_its_settings_and_weights_wherever_it_is():
+    different = [
+        MedianFilter(1, spatial_dims=2),
+        MedianFilter(2, spatial_dims=2),
+        partial(PredictionConsistency, reformer=MedianFilter(1, spatial_dims=2)),
+        partial(PredictionConsistency, reformer=MedianFilter(2, spatial_dims=2)),
+        {"energy": HighFrequencyEnergy(0.37)},
+        {"energy": HighFrequencyEnergy(0.2)},
+        [nn.Linear(1, 1)],
+        [nn.Linear(1, 1)],  # with other weights
+        (nn.Sequential(nn.ReLU()), nn.Dropout(0.1)),
+        (nn.Sequential(nn.ReLU()), nn.Dropout(0.2)),
+    ]
+    assert len({fingerprint_of([part]) for part in different}) == len(different)
+    assert fingerprint_of([MedianFilter(1, spatial_dims=2)]) == fingerprint_of([MedianFilter(1, spatial_dims=2)])
+    trained, network = nn.Linear(1, 1), nn.Linear(1, 1)
+    network.load_state_dict(trained.state_dict())
+    assert fingerprint_of([trained]) == fingerprint_of([network.eval()])
+
+
+def test_what_is_no_module_presents_itself_as_python_does():
+    for part in (DAG(), partial(PGD, 0.1, max_steps=3), {"a": [1, "b"]}, [0.1, None]):
+        assert presented(part) == repr(part)

@@ -32,8 +32,8 @@ from monai_shield.studies.defense_summary import DefenseSummary
 from monai_shield.studies.defense_tables import defense_tables, find, write_rows
 from monai_shield.studies.defenses import FACTS
 from monai_shield.studies.detection_rows import GRID
-from monai_shield.studies.image_set import ImageSet
-from monai_shield.studies.readings import MEAN, POOLED, StudyReadings
+from monai_shield.studies.image_set import MEAN, POOLED, ImageSet
+from monai_shield.studies.readings import StudyReadings
 from monai_shield.studies.run import run_defense_study
 from monai_shield.studies.tables import plain
 
@@ -55,7 +55,7 @@ class MadeUp:
         self.predictions: dict[tuple[ImageSet, str | None], np.ndarray] = {}
         self.labels: dict[ImageSet, np.ndarray] = {}
         self.scans: dict[ImageSet, np.ndarray] = {}
-        self.facts: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+        self.facts: dict[tuple[str, str, str], dict[str, np.ndarray]] = {}
         self.generator = np.random.default_rng(0)
         for target in study.targets:
             for attack in study.attacks:
@@ -77,11 +77,17 @@ class MadeUp:
         cells = []
         for volume, scan in self.study.data.volumes.items():
             number = len(self.study.attacks[attack].chosen(scan.chosen))
-            cells.append({name: torch.from_numpy(self.generator.random(number)) for name in FACTS})
-            images = scan.slices[scan.chosen[self.study.attacks[attack].chosen(scan.chosen)]]
-            cells[-1] |= {"image": images, "exported": images}
-            self.study.cells.put(*self.study.adversarial_key(target, attack, volume), cells[-1])
-        self.facts[target, attack] = {name: torch.cat([cell[name] for cell in cells]).numpy() for name in FACTS}
+            cells.append({name: torch.from_numpy(self.generator.random(number)) for name in (*FACTS, "step")})
+            clean = scan.slices[scan.chosen[self.study.attacks[attack].chosen(scan.chosen)]]
+            # all pixels by so much, twice as much in the file
+            step = 0.01 * cells[-1]["step"].float()[:, None, None, None]
+            images = {"image": clean + step, "exported": clean + 2 * step}
+            self.study.cells.put(*self.study.adversarial_key(target, attack, volume), cells[-1] | images)
+        facts = {name: torch.cat([cell[name] for cell in cells]).numpy() for name in (*FACTS, "step")}
+        for variant, times in {"raw": 1, "exported": 2}.items():
+            size = {"norm_linf": times * 0.01 * facts["step"], "norm_l2": times * 0.01 * 16 * facts["step"]}
+            told = {name: facts[name] for name in ("steps", "success")}
+            self.facts[target, attack, variant] = told | size  # of 16 x 16 pixels
 
     def _prediction(self, which: ImageSet, way: str | None) -> None:
         """The label, but for some pixels of each slice, and a slice here and there where nothing is found."""
@@ -210,7 +216,7 @@ def defended(made: MadeUp, guards: tuple[str, ...], which: ImageSet) -> dict[str
         }
         for name, values in each.items():
             found.setdefault(name, []).append(np.asarray(values))
-    return {name: float(known_mean(known_mean(values, axis=0))) for name, values in found.items()}
+    return {name: float(known_mean([known_mean(each) for each in values])) for name, values in found.items()}
 
 
 def auc_by_hand(made: MadeUp, who: tuple[str, int | None], which: ImageSet) -> float:
@@ -266,7 +272,7 @@ def test_what_has_no_score_is_rejected_and_what_is_all_rejected_has_no_dice(made
     before = find(summarized(study)["defenses"], defense="1", target="one", attack="A", variant="raw")[0]
     for which, place in ((attacked, 2), (clean, 4)):
         scores = made_up.scores[which, who].copy()
-        scores[place] = -9.0  # accepted for certain
+        scores[place] = 0.0  # accepted for certain
         made_up.put_scores(which, who, scores)
     accepted = find(summarized(study)["defenses"], defense="1", target="one", attack="A", variant="raw")[0]
     for value in (math.nan, math.inf):
@@ -320,6 +326,37 @@ def test_a_score_is_judged_against_slices_with_as_much_body(made_up: MadeUp) -> 
 
 def test_the_share_of_body_is_that_of_the_image(tiny_study: Callable[..., DefenseStudy]) -> None:
     assert StudyReadings(tiny_study()).log_body(ImageSet("clean")) == pytest.approx(math.log(144 / 256))
+
+
+def test_faint_noise_on_the_background_is_no_body(made_up: MadeUp) -> None:
+    readings, which = StudyReadings(made_up.study), ImageSet("A", "one", "exported")
+    changed = made_up.study.images(which)
+    assert float((changed > 0).float().mean()) == 1
+    assert np.array_equal(readings.log_body(which), readings.log_body(ImageSet("clean")))
+
+
+@pytest.mark.parametrize(("score", "words"), [(math.nan, "no finite score of a validation"), (-1.0, "negative scores")])
+def test_what_cannot_be_judged_by_body_says_so(made_up: MadeUp, score: float, words: str) -> None:
+    val, who = ImageSet("val"), ("spatial", 0)
+    made_up.put_scores(val, who, np.r_[score, made_up.scores[val, who][1:]])
+    with pytest.raises(ValueError, match=f"'spatial' has {words}"):
+        StudyReadings(made_up.study).scores(ImageSet("A", "one", "raw"), who, given_body=True)
+
+
+def test_trainings_are_drawn_as_people_are(made_up: MadeUp) -> None:
+    readings = StudyReadings(made_up.study, resamples=2000)
+    values = np.array([1.0, 2.0, 6.0])[:, None] * np.ones(2001)
+    drawn = readings.over_seeds(values)
+    assert drawn[0] == pytest.approx(3)
+    assert drawn[1:].mean() == pytest.approx(3, abs=0.1)
+    assert drawn[1:].var() == pytest.approx(np.var([1, 2, 6]) / 3, rel=0.1)
+    # what two of them share takes nothing from their difference
+    assert np.ptp(readings.over_seeds(values + 1) - drawn) == pytest.approx(0)
+    # one alone is as it is, and one without a value is left out
+    assert np.array_equal(readings.over_seeds(values[:1]), values[0])
+    values[2, 0] = math.nan
+    assert readings.over_seeds(values)[0] == pytest.approx(1.5)
+    assert np.isnan(readings.over_seeds(np.full((2, 3), math.nan))).all()
 
 
 def test_every_auc_by_hand(made_up: MadeUp) -> None:
@@ -385,8 +422,8 @@ def test_undefended_and_clean_by_hand(made_up: MadeUp) -> None:
         assert row["clean"]["value"] == pytest.approx(dice_by_scan(bare, label, scans).mean())
         attacked = dice_by_scan(made_up.predictions[which, None], label, scans)
         assert row["attacked"]["value"] == pytest.approx(attacked.mean())
-        for name, values in made_up.facts[row["target"], row["attack"]].items():
-            assert row[name] == pytest.approx(values.mean())
+        for name, values in made_up.facts[row["target"], row["attack"], row["variant"]].items():
+            assert row[name] == pytest.approx(values.mean(), rel=1e-4)
     for row in summary["targets"]:
         which = ImageSet("whole", row["target"])
         prediction, label, scans = made_up.predictions[which, None], made_up.labels[which], made_up.scans[which]

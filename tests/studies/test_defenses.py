@@ -21,9 +21,11 @@ from typing import Any
 
 import pytest
 import torch
+from monai.transforms import RandGaussianNoised
 from torch import nn
 
 from monai_shield.attacks import PGD
+from monai_shield.detectors import ZeroShare
 from monai_shield.studies import AttackPart, DefenseStudy, DetectorPart, TargetPart, Training
 from monai_shield.studies.defense_summary import DefenseSummary
 from monai_shield.studies.defenses import ImageSet
@@ -98,8 +100,9 @@ def test_a_run_that_was_killed_goes_on(tiny_study, record) -> None:
     assert results(study) == results(straight)
 
 
-def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_weights(tiny_study, record) -> None:
-    part = TargetPart(tiny_study().targets["tiny"].network, Training(3, batch_size=4, every=3))
+@pytest.mark.parametrize("augmentation", [(), (partial(RandGaussianNoised, "image", prob=1.0, std=0.2),)])
+def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_weights(tiny_study, record, augmentation) -> None:
+    part = TargetPart(tiny_study().targets["tiny"].network, Training(3, batch_size=4, every=3), augmentation)
 
     straight = tiny_study("straight", targets={"tiny": part})
     (job,) = straight._target_jobs(["tiny"])
@@ -118,6 +121,29 @@ def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_weights(tiny_
     assert record.forwards == 2  # the third epoch alone
     one, other = (each.target("tiny").state_dict() for each in (straight, study))
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_training_with_noise_that_was_killed_goes_on_and_ends_with_the_same_weights(tiny_study, tiny_target) -> None:
+    class Killed(nn.Conv2d):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            tiny_target.calls += 1
+            if tiny_target.calls == tiny_target.kill_at:
+                raise KeyboardInterrupt
+            return super().forward(image)
+
+    part = DetectorPart(partial(Killed, 1, 1, 3, padding=1), Training(3, batch_size=4, every=3, noise_std=0.2))
+    weights = []
+    for folder, kill_at in {"straight": None, "killed": 5}.items():
+        tiny_target.calls, tiny_target.kill_at = 0, kill_at
+        study = tiny_study(folder, detectors={"spatial": part}, defenses={})
+        (job,) = study._detector_jobs()
+        if kill_at is not None:
+            with pytest.raises(KeyboardInterrupt):
+                job.run()
+            tiny_target.kill_at = None
+        job.run()
+        weights.append(study.detector("spatial").network.state_dict())
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
 def test_a_changed_attack_is_made_anew_and_measured_and_nothing_else(tiny_study, record) -> None:
@@ -261,7 +287,11 @@ def test_a_group_that_is_left_out_takes_its_reformers_and_defenses_along(tiny_st
 
 def test_spectra_of_attacks_on_different_slices(tiny_study, study_data) -> None:
     attack = PGD(0.1, max_steps=1, attack_background=False)
-    attacks = {"PGD": AttackPart(attack), "second": AttackPart(attack, every=2), "third": AttackPart(attack, every=3)}
+    attacks = {
+        "PGD": AttackPart(attack, pooled=True),
+        "second": AttackPart(attack, every=2),
+        "third": AttackPart(attack, every=3),
+    }
     study = tiny_study(data=study_data(slices_per_volume=3), attacks=attacks)
     study.run()
     found = study_spectra(study)
@@ -282,8 +312,21 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"defenses": {"1": ("nobody", "convolution")}}, "defenses name what is not there: nobody"),
     ({"defenses": {"1": ("spatial", "nobody")}}, "defenses name what is not there: nobody"),
     ({"reformers": {"convolution": "shifted"}}, "reformer 'convolution': detector 'shifted' is not one in space"),
-    ({"attacks": {"clean": AttackPart(PGD(0.1))}}, "no attack may be called 'clean'"),
-    ({"attacks": {"PGD": AttackPart(PGD(0.1), every=10)}}, "attack 'PGD' is made on every 10th slice"),
+    ({"attacks": {"clean": AttackPart(PGD(0.1), pooled=True)}}, "no attack may be called 'clean'"),
+    ({"attacks": {"PGD": AttackPart(PGD(0.1), every=10, pooled=True)}}, "'PGD' is for every 10th slice of 2 of a scan"),
+    ({"attacks": {"pooled": AttackPart(PGD(0.1), pooled=True)}}, "no attack may be called 'pooled'"),
+    ({"attacks": {"PGD": AttackPart(PGD(0.1))}}, "a study needs an attack that is pooled"),
+    (
+        {"attacks": {name: AttackPart(PGD(0.1), pooled=True) for name in ("a+", "a-")}},
+        "attacks 'a\\+' and 'a-' cannot be",
+    ),
+    ({"targets": {}}, "a study needs a target"),
+    ({"baselines": {"spatial": ZeroShare}}, "detectors 'spatial' and 'spatial' cannot be told apart"),
+    ({"defenses": {"1": ("convolution",)}}, "defense '1' needs a detector and a reformer, got \\['convolution'\\]"),
+    ({"groups": ["paper", "papper"]}, "groups name what is not there: papper"),
+    ({"seeds": 0}, "seeds must be at least 1, got 0"),
+    ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+    ({"t_fp": 5}, "t_fp must be at least 0 and less than 1, got 5"),
 ]
 
 
@@ -292,6 +335,12 @@ def test_what_is_not_known_is_refused_in_one_line(tiny_study, changes: dict[str,
     with pytest.raises(ValueError, match=words) as error:
         tiny_study(**changes)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("change", [{"epochs": 0}, {"every": 0}, {"batch_size": 0}, {"learning_rate": 0.0}])
+def test_a_training_out_of_its_range_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(change))}.* must be .* got"):
+        Training(**({"epochs": 1} | change))
 
 
 def test_every_0th_slice_is_refused() -> None:
@@ -314,7 +363,7 @@ def test_what_is_not_trained_yet_says_so(tiny_study) -> None:
 def test_too_few_slices_for_a_batch_are_refused(tiny_study) -> None:
     part = DetectorPart(partial(nn.Conv2d, 1, 1, 1), Training(1, batch_size=25))
     with pytest.raises(ValueError, match="24 training slices do not fill a batch of 25"):
-        tiny_study(targets={}, detectors={"spatial": part}, defenses={}).run()
+        tiny_study(detectors={"spatial": part}, defenses={}).run()
 
 
 def test_people_are_kept_apart(study_data, people) -> None:
@@ -324,10 +373,12 @@ def test_people_are_kept_apart(study_data, people) -> None:
         study_data(test=[])
     with pytest.raises(ValueError, match="slices_per_volume must be at least 1"):
         study_data(slices_per_volume=0)
+    with pytest.raises(ValueError, match="two test scans have one id"):
+        study_data(test=[*people["test"], people["test"][0]])
 
 
-def test_the_fingerprint_of_the_data_is_that_of_its_files_and_preprocessing(study_data, people) -> None:
-    assert study_data().fingerprint == study_data(slices_per_volume=5).fingerprint
+def test_the_fingerprint_of_a_split_is_that_of_its_files_and_preprocessing(study_data, people) -> None:
+    assert study_data().fingerprint("train") == study_data(slices_per_volume=5).fingerprint("train")
     swapped = {"image": people["train"][1]["image"], "label": people["train"][0]["label"], "id": "s0", "person": "a"}
     different = [
         study_data(),
@@ -336,4 +387,24 @@ def test_the_fingerprint_of_the_data_is_that_of_its_files_and_preprocessing(stud
         study_data(train=people["train"][:1]),
         study_data(train=[swapped, people["train"][1]]),
     ]
-    assert len({data.fingerprint for data in different}) == len(different)
+    assert len({data.fingerprint("train") for data in different}) == len(different)
+    assert len({data.fingerprint("test") for data in different}) == 3
+
+
+def test_one_more_test_scan_is_attacked_and_all_of_them_measured_but_nothing_is_trained(
+    study_data, people, tiny_study, record
+) -> None:
+    tiny_study(data=study_data(test=people["test"][:2])).run()
+    before = len(record.attacked)
+    record.clear()
+    tiny_study().run()
+    assert record.trained == 0
+    assert len(record.attacked) == before / 2
+    assert not any(heading.startswith("scores/val") for heading in record.headings)
+
+
+def test_a_scan_that_moves_from_test_to_val_changes_the_thresholds(study_data, people, tiny_study) -> None:
+    before = tiny_study(data=study_data(val=people["val"], test=people["test"]))
+    after = tiny_study(data=study_data(val=[*people["val"], people["test"][2]], test=people["test"][:2]))
+    assert before.detector_fingerprint("spatial", 0) == after.detector_fingerprint("spatial", 0)
+    assert before.set_fingerprint(ImageSet("val")) != after.set_fingerprint(ImageSet("val"))

@@ -144,6 +144,15 @@ def test_a_second_run_computes_nothing_and_a_changed_setting_only_its_own(
     assert not torch.equal(stronger["0"]["PGD, raw"]["norm_l2"], first["0"]["PGD, raw"]["norm_l2"])
 
 
+def test_another_file_of_the_same_name_is_computed_anew(people: list[dict[str, str]], tmp_path: Path) -> None:
+    first = evaluation(people, tmp_path / "out").run()
+    file = nib.load(people[0]["image"])
+    nib.save(nib.Nifti1Image(file.get_fdata()[::-1].copy(), file.affine), people[0]["image"])
+    again = evaluation(people, tmp_path / "out").run()
+    assert not torch.equal(again["0"]["clean"]["counts"]["bare"], first["0"]["clean"]["counts"]["bare"])
+    assert_same({"1": again["1"]}, {"1": first["1"]})
+
+
 def test_bad_settings_are_refused(people: list[dict[str, str]], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown attacks: FGSM"):
         evaluation(people, tmp_path, variants={"FGSM": ["raw"]})

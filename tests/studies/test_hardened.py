@@ -89,7 +89,7 @@ def test_a_student_says_what_its_teacher_says(data, tmp_path):
     part = DistilledTarget(network, Training(epochs=12, learning_rate=0.05), temperature=5.0)
     student = part.train(data, 0, tmp_path / "c.checkpoint", CPU, None)
     teacher = network()
-    saved = torch.load(tmp_path / "c.teacher", weights_only=True)
+    saved = torch.load(tmp_path / "c.teacher.checkpoint", weights_only=True)
     teacher.load_state_dict(saved["network"])
     with torch.no_grad():
         images = data.val_images

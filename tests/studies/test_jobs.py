@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import socket
 import time
@@ -23,7 +24,8 @@ import pytest
 import torch.distributed
 from torch.multiprocessing import start_processes
 
-from monai_shield.studies.jobs import Job, distributed, run_jobs
+from monai_shield.studies import jobs as jobs_module
+from monai_shield.studies.jobs import Diary, Job, distributed, run_jobs
 
 
 def make(folder: Path, names: list[str], seconds: float = 0.0) -> list[Job]:
@@ -59,6 +61,20 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
     assert [job.done() for job in jobs] == [True, False, False]
     run_jobs(jobs, tmp_path / "claims", "testing")  # though "b" is claimed by one that is no more
     assert all(job.done() for job in jobs)
+
+
+def test_the_diary_tells_who_did_it_and_how_long_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "git_revision", lambda: "abc")
+    diary = Diary(tmp_path / "run" / "diary.csv")
+    assert diary.summary() == {}
+    run_jobs(make(tmp_path / "done", ["a, b", "c"]), tmp_path / "claims", "testing", diary)
+    run_jobs(make(tmp_path / "done", ["a, b", "c", "d"]), tmp_path / "claims", "testing", diary)
+    with (tmp_path / "run" / "diary.csv").open(newline="") as file:
+        assert [(line[2], line[4]) for line in csv.reader(file)] == [("testing", name) for name in ("a, b", "c", "d")]
+    diary.note("other", "long", 5400)
+    monkeypatch.setattr(jobs_module, "git_revision", lambda: None)  # no checkout
+    diary.note("other", "longer", 3600)
+    assert diary.summary() == {"revisions": "abc", "hours of one process": "testing 0.00, other 2.50"}
 
 
 def share(rank: int, port: int, folder: Path) -> None:

@@ -124,8 +124,12 @@ class Calibration:
 
     def p_value(self, score: torch.Tensor) -> torch.Tensor:
         """(1 + number of clean scores at or above `score`) / (n + 1), the conformal p-value, (B,)."""
+        return self.rank(score) / (len(self.scores) + 1)
+
+    def rank(self, score: torch.Tensor) -> torch.Tensor:
+        """1 + number of clean scores at or above `score`, (B,), whole numbers in double precision."""
         below = torch.searchsorted(self.scores, score.detach().double().cpu().contiguous(), side="left")
-        return (1 + len(self.scores) - below).double() / (len(self.scores) + 1)
+        return (1 + len(self.scores) - below).double()
 
     def rejects(self, score: torch.Tensor) -> torch.Tensor:
         """Whether each score, (B,), is above the threshold; a score that is not finite always is."""

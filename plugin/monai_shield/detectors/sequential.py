@@ -38,7 +38,8 @@ def sequential_score(stages: Sequence[tuple[torch.Tensor, Calibration]]) -> torc
     """
     single = []
     for score, calibration in stages:
-        ratio = calibration.p_value(score) / calibration.p_value(torch.tensor([calibration.threshold]).double())
+        # of ranks, not of p-values: two that are equal stay so when they are rounded
+        ratio = calibration.rank(score) / calibration.rank(torch.tensor([calibration.threshold], dtype=torch.float64))
         single.append(torch.where(torch.isfinite(score), -ratio.to(score.device), torch.inf))
     return torch.stack(single).amax(dim=0)
 

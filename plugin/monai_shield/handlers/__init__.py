@@ -11,6 +11,6 @@
 """Ignite handlers for MONAI's engines."""
 
 from monai_shield.handlers.attack import AttackHandler
-from monai_shield.handlers.training import LearningCurve, ResumableCheckpoint, TrainingProgress
+from monai_shield.handlers.training import EpochSeed, LearningCurve, ResumableCheckpoint, TrainingProgress
 
-__all__ = ["AttackHandler", "LearningCurve", "ResumableCheckpoint", "TrainingProgress"]
+__all__ = ["AttackHandler", "EpochSeed", "LearningCurve", "ResumableCheckpoint", "TrainingProgress"]

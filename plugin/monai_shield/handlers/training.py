@@ -19,13 +19,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.data.utils import set_rnd
 from tqdm import tqdm
 
+from monai_shield.attacks.problem import seed_torch
 from monai_shield.utils import atomic_path
 
-__all__ = ["LearningCurve", "ResumableCheckpoint", "TrainingProgress"]
+__all__ = ["EpochSeed", "LearningCurve", "ResumableCheckpoint", "TrainingProgress"]
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +111,32 @@ class LearningCurve:
             writer.writeheader()
             writer.writerows(self.rows)
         logger.info("epoch %s", ", ".join(f"{key} {value}" for key, value in self.rows[-1].items()))
+
+
+class EpochSeed:
+    """
+    Seeds all that is random anew at the start of each epoch, by the epoch's number.
+
+    So a training that goes on from a :class:`ResumableCheckpoint` draws the order, the augmentation and the noise that
+    it would have drawn, and ends with the same weights as one that was never killed.
+
+    Args:
+        seed: of the whole training; not negative.
+        randomizable: what draws from a random state of its own, such as random transforms: anything with a
+            ``set_random_state``, whatever has such a thing in it, or a list of these.
+    """
+
+    def __init__(self, seed: int, randomizable: Any = ()) -> None:
+        self.seed = seed
+        self.randomizable = randomizable
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_started)
+
+    def epoch_started(self, engine: Engine) -> None:
+        seed = int(np.random.SeedSequence([self.seed, engine.state.epoch]).generate_state(1)[0])
+        seed_torch(seed, torch.device(getattr(engine.state, "device", None) or "cpu"))
+        set_rnd(self.randomizable, seed)
 
 
 class ResumableCheckpoint:

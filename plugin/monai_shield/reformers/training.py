@@ -35,7 +35,13 @@ class ReformerBatch:
             raise ValueError(f"noise_std must not be negative, got {noise_std}.")
         self.key = key
         self.noise_std = noise_std
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator()
+        self.set_random_state(seed)
+
+    def set_random_state(self, seed: int) -> ReformerBatch:
+        """Draw the noise of another seed from now on."""
+        self.generator.manual_seed(seed)
+        return self
 
     def __call__(
         self, batchdata: Mapping[str, Any], device: Any = None, non_blocking: bool = False, **kwargs: Any

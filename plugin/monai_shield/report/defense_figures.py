@@ -21,8 +21,7 @@ from matplotlib.figure import Figure
 
 from monai_shield.studies.defense_tables import attack_columns, find
 from monai_shield.studies.detection_rows import GRID
-from monai_shield.studies.image_set import VARIANTS
-from monai_shield.studies.readings import MEAN, POOLED
+from monai_shield.studies.image_set import MEAN, POOLED, VARIANTS
 
 from .figures import rendered
 

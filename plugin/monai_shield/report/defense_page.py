@@ -33,8 +33,7 @@ from monai_shield.studies.defense_tables import (
     target_table,
     undefended_table,
 )
-from monai_shield.studies.image_set import VARIANTS
-from monai_shield.studies.readings import MEAN, POOLED
+from monai_shield.studies.image_set import MEAN, POOLED, VARIANTS
 from monai_shield.utils import atomic_path
 
 from . import html

@@ -30,7 +30,7 @@ from monai.data import MetaTensor
 
 from monai_shield.attacks import DAG
 from monai_shield.data import cohort_person, embedded_cohort, slices_of
-from monai_shield.studies.run import provenance
+from monai_shield.studies import provenance
 from monai_shield.utils import atomic_path, verify_sum
 
 from .demo_attack import BareTarget, attack_slab, middle_slab, read_voxels, write_label, write_scan
@@ -139,7 +139,7 @@ class Demo:
             if result["dice"]["slab"]["attacked"] is None:
                 raise DemoError("the target finds no structure in the slab: there was nothing to attack.")
             result |= {"person": person, "attack": attack, "commands": self.commands, "seconds": dict(self.seconds)}
-            result["provenance"] = provenance(seed=self.seed)
+            result["provenance"] = provenance(target.device, seed=self.seed)
             with atomic_path(self.output / RESULT) as temporary:
                 temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
             render_demo(self.output)

@@ -15,9 +15,10 @@ from .data import StudyData
 from .defenses import DefenseStudy
 from .evaluation import ShieldEvaluation
 from .hardened import AdversarialTarget, DistilledTarget
+from .origin import provenance
 from .parts import AttackPart, DetectorPart, TargetPart
 from .rivals import DefenseGANPart
-from .run import provenance, run_attack_study, run_defense_study, run_evaluation
+from .run import run_attack_study, run_defense_study, run_evaluation
 from .summary import EvaluationSummary
 from .tables import write_results
 from .training import Training

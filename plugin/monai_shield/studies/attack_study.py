@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,10 @@ from monai_shield.attacks import Attack
 from monai_shield.metrics import overlap_counts, person_bootstrap
 
 from .cells import CellStore, fingerprint_of
+from .data import person_of
 from .summary import stacked_dice
 from .tables import markdown_table, number
-from .volume import AttackedVolume
+from .volume import AttackedVolume, file_sums, preprocessed_sums
 
 __all__ = ["AttackStudy", "attack_study_table"]
 
@@ -115,7 +116,9 @@ class AttackStudy:
                 for identity, volume in volumes.items():
                     bar.set_postfix_str(f"{identity}: {name or 'clean'}")
                     make = partial(self._clean, volume) if name is None else partial(self._attacked, volume, name)
-                    results[identity] |= self.cells.get(identity, name or "clean", self._fingerprint(name), make)
+                    results[identity] |= self.cells.get(
+                        identity, name or "clean", self._fingerprint(name, volume), make
+                    )
                     bar.update()
         return results
 
@@ -153,13 +156,18 @@ class AttackStudy:
             "attacks": attacks,
         }
 
-    def _fingerprint(self, name: str | None) -> str:
+    def _fingerprint(self, name: str | None, volume: AttackedVolume) -> str:
         attack = None if name is None else self.attacks[name]
         chosen = (self.slices_per_volume, self.axis, self.min_body, self.num_classes)
-        return fingerprint_of((attack, name in self.exported, self.settings, *chosen))
+        scan = (file_sums(volume.item), self._preprocessed)
+        return fingerprint_of((attack, name in self.exported, self.settings, *chosen, *scan))
+
+    @cached_property
+    def _preprocessed(self) -> list[str]:
+        return preprocessed_sums(self.datalist[0], self.preprocessing)
 
     def _clean(self, volume: AttackedVolume) -> dict[str, Cell]:
-        person = str(volume.item.get("person", volume.item["id"]))
+        person = person_of(volume.item)
         prediction = self._predict(volume.slices[volume.chosen])
         return {"clean": {"person": person, "counts": self._counts(prediction, volume)}}
 

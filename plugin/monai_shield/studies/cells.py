@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from monai_shield.utils import atomic_path
 
-__all__ = ["CellStore", "fingerprint_of", "presented"]
+__all__ = ["CellStore", "file_name", "fingerprint_of", "presented"]
 
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -70,15 +73,15 @@ class CellStore:
         path = self.path(volume, name, fingerprint)
         with atomic_path(path) as temporary:
             torch.save({"fingerprint": fingerprint, "cells": cells}, temporary)
-        for old in path.parent.glob(f"{_file_name(name)}.*.pt"):
+        for old in path.parent.glob(f"{file_name(name)}.*.pt"):
             if old != path:
                 old.unlink(missing_ok=True)
         return cells
 
     def path(self, volume: str, name: str, fingerprint: str) -> Path:
         """Where a result is kept. Arguments as in :meth:`get`."""
-        parts = [_file_name(part) for part in volume.split("/")]
-        return self.folder.joinpath(*parts) / f"{_file_name(name)}.{fingerprint[:16]}.pt"
+        parts = [file_name(part) for part in volume.split("/")]
+        return self.folder.joinpath(*parts) / f"{file_name(name)}.{fingerprint[:16]}.pt"
 
 
 def fingerprint_of(parts: Iterable[object]) -> str:
@@ -87,9 +90,42 @@ def fingerprint_of(parts: Iterable[object]) -> str:
 
 
 def presented(part: object) -> str:
-    """How something presents itself: its ``repr``, but for where in the memory a function is."""
+    """
+    How something presents itself: its ``repr``, but for where in the memory a function is.
+
+    A module's ``repr`` rarely tells its settings and never its weights: its plain attributes and the sum of its weights
+    stand for them, also where it is an argument or a setting of something else.
+    """
+    if isinstance(part, nn.Module):
+        return _presented_module(part)
+    if isinstance(part, torch.Tensor):
+        values = part.detach().cpu().contiguous().numpy()
+        return f"tensor {values.shape} {hashlib.sha256(values.tobytes()).hexdigest()}"
+    if isinstance(part, partial):
+        arguments = [presented(part.func), *map(presented, part.args), *_named(part.keywords)]
+        return f"functools.partial({', '.join(arguments)})"
+    if is_dataclass(part) and not isinstance(part, type):
+        shown = {field.name: getattr(part, field.name) for field in fields(part) if field.repr}
+        return f"{type(part).__qualname__}({', '.join(_named(shown))})"
+    if isinstance(part, Mapping):
+        return "{" + ", ".join(f"{presented(key)}: {presented(value)}" for key, value in part.items()) + "}"
+    if isinstance(part, list):
+        return f"[{', '.join(map(presented, part))}]"
+    if isinstance(part, tuple):
+        return f"({', '.join(map(presented, part))})"
     return _ADDRESS.sub("", repr(part))
 
 
-def _file_name(name: str) -> str:
+def _presented_module(module: nn.Module) -> str:
+    settings = {name: value for name, value in vars(module).items() if not name.startswith("_") and name != "training"}
+    weights = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
+    return f"{type(module).__qualname__}({', '.join(_named(settings | weights | dict(module.named_children())))})"
+
+
+def _named(values: Mapping[str, object]) -> list[str]:
+    return [f"{name}={presented(value)}" for name, value in values.items()]
+
+
+def file_name(name: str) -> str:
+    """Under which name a file keeps what is called so: two names may have one."""
     return "".join(character if character.isalnum() else "_" for character in name)

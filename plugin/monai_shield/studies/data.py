@@ -12,19 +12,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
 from monai.transforms import Compose
 
 from monai_shield.data import SliceDataset
-from monai_shield.utils import sha256
 
 from .cells import fingerprint_of
-from .volume import AttackedVolume
+from .volume import AttackedVolume, file_sums, preprocessed_sums
 
 __all__ = ["StudyData"]
 
@@ -45,7 +43,7 @@ class StudyData:
         min_body: a slice with no larger share of body is left out.
 
     Raises:
-        ValueError: when a split holds no scan, or a person is in two of them.
+        ValueError: when a split holds no scan, a person is in two of them, or two test scans have one id.
     """
 
     def __init__(
@@ -62,6 +60,8 @@ class StudyData:
         if slices_per_volume < 1:
             raise ValueError(f"slices_per_volume must be at least 1, got {slices_per_volume}.")
         self.splits = {"train": list(train), "val": list(val), "test": list(test)}
+        if len({str(item["id"]) for item in test}) < len(test):
+            raise ValueError("two test scans have one id.")
         seen: dict[str, str] = {}
         for split, items in self.splits.items():
             if not items:
@@ -108,15 +108,20 @@ class StudyData:
         """Whose each test scan is."""
         return [person_of(item) for item in self.splits["test"]]
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """
-        Of all files, and of what the preprocessing makes of one: a transform's ``repr`` does not tell its settings.
-        """
-        files = [sha256(item[key]) for items in self.splits.values() for item in items for key in ("image", "label")]
-        one = self.preprocessing(dict(self.splits["val"][0]))
-        made = [hashlib.sha256(one[key].numpy().tobytes()).hexdigest() for key in ("image", "label")]
-        return fingerprint_of([files, made, self.structures, self.axis, self.min_body])
+    @cache  # noqa: B019 - data live as long as their study
+    def fingerprint(self, split: str) -> str:
+        """Of the files of a split, and of what becomes of them."""
+        return fingerprint_of([[file_sums(item) for item in self.splits[split]], self._preprocessed(split)])
+
+    @cache  # noqa: B019
+    def scan_fingerprint(self, volume: str) -> str:
+        """Of one test scan."""
+        return fingerprint_of([file_sums(self.volumes[volume].item), self._preprocessed("test")])
+
+    @cache  # noqa: B019
+    def _preprocessed(self, split: str) -> tuple[object, ...]:
+        made = preprocessed_sums(self.splits[split][0], self.preprocessing)
+        return (made, self.structures, self.axis, self.min_body)
 
     def _slices(self, split: str) -> SliceDataset:
         return SliceDataset(self.splits[split], self.preprocessing, axis=self.axis, min_body=self.min_body)
@@ -124,4 +129,4 @@ class StudyData:
 
 def person_of(item: Mapping[str, Any]) -> str:
     """Whose scan it is; the scan's own name where nothing says so."""
-    return str(item.get("person", item["id"]))
+    return str(item["person"] if "person" in item else item["id"])

@@ -23,8 +23,8 @@ import torch
 from monai_shield.detectors import Calibration, sequential_score
 from monai_shield.metrics import residual_harm
 
-from .image_set import VARIANTS, ImageSet
-from .readings import MEAN, POOLED, Row, StudyReadings, known_mean
+from .image_set import MEAN, POOLED, VARIANTS, ImageSet
+from .readings import Row, StudyReadings, known_mean
 from .summary import slice_dice
 
 __all__ = ["DefenseRows"]
@@ -92,8 +92,9 @@ class DefenseRows:
             rejected, rejected_clean = (_rejected(calibrations, each) for each in (scores, clean))
             by_seed.append(self._readings(bare, attacked, reformed_clean, reformed, rejected, rejected_clean, scans))
             aucs.append(self.draws.auc(_joint(calibrations, clean), _joint(calibrations, scores), scans, scans))
-        readings = {name: self.draws.mean(known_mean([each[name] for each in by_seed])) for name in by_seed[0]}
-        return {"auc": np.mean(aucs, axis=0)} | readings
+        over_seeds = self.readings.over_seeds
+        readings = {name: over_seeds([self.draws.mean(each[name]) for each in by_seed]) for name in by_seed[0]}
+        return {"auc": over_seeds(aucs)} | readings
 
     def _readings(
         self,

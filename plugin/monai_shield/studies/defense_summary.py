@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from .defense_rows import DefenseRows
-from .defenses import FACTS, DefenseStudy
+from .defenses import DefenseStudy
 from .detection_rows import DetectionRows, number_of_parameters
 from .image_set import VARIANTS, ImageSet
 from .readings import Row, StudyReadings
@@ -75,7 +75,6 @@ class DefenseSummary:
     def _undefended(self) -> Iterator[Row]:
         for target in self.study.everyone:
             for attack in self.study.attacks:
-                facts = self._facts(target, attack)
                 for variant in VARIANTS:
                     which = ImageSet(attack, target, variant)
                     scans = self.readings.scans(which)
@@ -88,11 +87,19 @@ class DefenseSummary:
                         "slices": len(scans),
                         "clean": self.readings.mean_dice(clean, scans),
                         "attacked": self.readings.mean_dice(self.readings.counts(which, None), scans),
-                        **facts,
+                        **self._facts(which),
                     }
 
-    def _facts(self, target: str, attack: str) -> dict[str, float]:
+    def _facts(self, which: ImageSet) -> dict[str, float]:
+        """How large the attack is, as it arrives, and what it took to make it."""
+        target, attack = which.target or "", which.kind
+        clean = self.study.images(ImageSet("clean"))[self.readings.clean_rows(attack)]
+        change = (self.study.images(which) - clean).flatten(1).double()
         cells = [
             self.readings.cell(self.study.adversarial_key(target, attack, volume)) for volume in self.study.data.volumes
         ]
-        return {name: float(torch.cat([cell[name] for cell in cells]).double().mean()) for name in FACTS}
+        return {
+            "norm_linf": float(change.abs().amax(dim=1).mean()),
+            "norm_l2": float(change.norm(dim=1).mean()),
+            **{name: float(torch.cat([cell[name] for cell in cells]).double().mean()) for name in ("steps", "success")},
+        }

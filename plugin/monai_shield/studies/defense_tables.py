@@ -19,9 +19,8 @@ from typing import Any
 
 from monai_shield.utils import atomic_path
 
-from .image_set import VARIANTS
+from .image_set import MEAN, POOLED, VARIANTS
 from .published import PAPER_AUC
-from .readings import MEAN, POOLED
 from .tables import markdown_table, number
 
 __all__ = [

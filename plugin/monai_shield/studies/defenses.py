@@ -25,9 +25,10 @@ from monai_shield.attacks import FrozenNetwork
 from monai_shield.detectors import Detector, ReconstructionDetector
 
 from .cells import CellStore, fingerprint_of, presented
+from .checks import check_settings, check_study
 from .data import StudyData, person_of
 from .image_set import ImageSet
-from .jobs import Job, distributed, run_jobs
+from .jobs import Diary, Job, distributed, run_jobs
 from .measured import MeasuredCells
 from .parts import AttackPart, DetectorPart, TargetPart
 from .rival_cells import RivalCells
@@ -37,8 +38,6 @@ from .volume import AttackedVolume
 __all__ = ["DefenseStudy"]
 
 Cell = dict[str, Any]
-#: Sets of clean images.
-KINDS = ("val", "clean", "whole")
 FACTS = ("steps", "success", "norm_linf", "norm_l2")
 
 
@@ -77,8 +76,8 @@ class DefenseStudy:
         device: where to compute.
 
     Raises:
-        ValueError: when a name is not known or means something else, a reformer is not one in space, or an attack is
-            made on no slice.
+        ValueError: when a name is not known or stands for two things, a setting is out of its range, a reformer is not
+            one in space, an attack is made on no slice or none is pooled.
     """
 
     def __init__(
@@ -101,9 +100,13 @@ class DefenseStudy:
         batch_size: int = 8,
         device: torch.device | str = "cpu",
     ) -> None:
+        hardened, rivals = hardened or {}, rivals or {}
+        named = (targets, hardened, attacks, detectors, baselines, reformers, defenses, rivals)
+        check_study(*named, consistency_reformer)
+        check_settings(data, attacks, detectors, rivals, groups, seeds, t_fp, batch_size)
         self.data = data
         self.targets = dict(targets)
-        self.hardened = dict(hardened or {})
+        self.hardened = dict(hardened)
         self.everyone = self.targets | self.hardened
         self.attacks = dict(attacks)
         self.detectors = {name: part for name, part in detectors.items() if groups is None or part.group in groups}
@@ -123,27 +126,9 @@ class DefenseStudy:
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.cells = CellStore(self.output_dir / "cells")
+        self.diary = Diary(self.output_dir / "diary.csv")
         self.measured = MeasuredCells(self)
-        self.rivals = RivalCells(self, rivals or {})
-        first = [part.after for part in self.hardened.values() if part.after is not None]
-        _check_names("hardened targets", first, self.targets)
-        if any(part.after is not None for part in self.targets.values()):
-            raise ValueError("a target that begins with another one belongs to the hardened ones.")
-        _check_names("reformers", reformers.values(), detectors)
-        _check_names("consistency_reformer", [consistency_reformer], reformers)
-        for *guards, reformer in defenses.values():
-            _check_names("defenses", guards, detectors)
-            _check_names("defenses", [reformer], reformers)
-        for name, made in reformers.items():
-            if detectors[made].domain != "space":
-                raise ValueError(f"reformer '{name}': detector '{made}' is not one in space.")
-        for name, part in self.attacks.items():
-            if name in KINDS:
-                raise ValueError(f"no attack may be called '{name}'.")
-            if (part.every - 1) // 2 >= data.slices_per_volume:
-                raise ValueError(
-                    f"attack '{name}' is made on every {part.every}th slice of {data.slices_per_volume}: on none."
-                )
+        self.rivals = RivalCells(self, rivals)
         if consistency_reformer not in self.reformers:
             raise ValueError(f"consistency_reformer '{consistency_reformer}' is of a group that is left out.")
 
@@ -159,7 +144,7 @@ class DefenseStudy:
                 "measuring": [*self.measured.jobs(), *self.rivals.measure_jobs()],
             }
             for description, jobs in stages.items():
-                run_jobs(jobs, self.output_dir / "claims", description)
+                run_jobs(jobs, self.output_dir / "claims", description, self.diary)
 
     def described(self) -> dict[str, Any]:
         """What was set, in plain JSON types."""
@@ -194,11 +179,11 @@ class DefenseStudy:
         """Of what a target depends on."""
         part = self.everyone[name]
         before = None if part.after is None else self.target_fingerprint(part.after)
-        return fingerprint_of([part, before, self.seed, self.data.fingerprint])
+        return fingerprint_of([part, before, self.seed, self.data.fingerprint("train")])
 
     def detector_fingerprint(self, name: str, k: int) -> str:
         """Of what the weights of a detector depend on."""
-        return fingerprint_of([self.detectors[name].learned(), self.seed, k, self.data.fingerprint])
+        return fingerprint_of([self.detectors[name].learned(), self.seed, k, self.data.fingerprint("train")])
 
     def _target_jobs(self, names: Iterable[str]) -> Iterator[Job]:
         for name in names:
@@ -227,7 +212,7 @@ class DefenseStudy:
         """Keep a trained network; what it took to go on is no longer needed."""
         self.cells.put(*key, {"state": _state(network)})
         checkpoint = self.checkpoint(*key)
-        for path in (checkpoint, checkpoint.with_suffix(".teacher")):
+        for path in checkpoint.parent.glob(f"{checkpoint.stem}.*checkpoint"):
             path.unlink(missing_ok=True)
 
     def checkpoint(self, volume: str, name: str, fingerprint: str) -> Path:
@@ -286,9 +271,10 @@ class DefenseStudy:
                     partial(self._craft, target, attack, volume, key),
                 )
 
-    def attack_fingerprint(self, target: str, attack: str) -> str:
-        """Of what the adversarial images depend on."""
-        return fingerprint_of([self.attacks[attack].attack, self.target_fingerprint(target)])
+    def attack_fingerprint(self, target: str, attack: str, volume: str) -> str:
+        """Of what the adversarial images of a scan depend on."""
+        made = [self.attacks[attack].attack, self.target_fingerprint(target), self.data.scan_fingerprint(volume)]
+        return fingerprint_of(made)
 
     def adversarial_key(self, target: str, attack: str, volume: str) -> tuple[str, str, str]:
         """The cell of a scan's adversarial images, raw and exported, and of what it took to make them."""
@@ -296,15 +282,17 @@ class DefenseStudy:
         return (
             f"adversarial/{target}/{attack}",
             volume,
-            fingerprint_of([self.attack_fingerprint(target, attack), chosen]),
+            fingerprint_of([self.attack_fingerprint(target, attack, volume), chosen]),
         )
 
     def _craft(self, target: str, attack: str, volume: str, key: tuple[str, str, str]) -> None:
         """Each slice is a cell by itself: a study with more of them goes on from one with fewer."""
         scan, part = self.data.volumes[volume], self.attacks[attack]
-        fingerprint = self.attack_fingerprint(target, attack)
+        fingerprint = self.attack_fingerprint(target, attack, volume)
         heading = f"slices/{target}/{attack}/{volume}"
         places = scan.chosen[part.chosen(scan.chosen)].tolist()
+        if not places:
+            raise ValueError(f"scan '{volume}' has {len(scan.chosen)} slices: too few for attack '{attack}'.")
         missing = [i for i in places if not self.cells.has(heading, str(i), fingerprint)]
         for start in range(0, len(missing), self.batch_size):
             batch = missing[start : start + self.batch_size]
@@ -313,8 +301,8 @@ class DefenseStudy:
             for row, i in enumerate(batch):
                 facts = {name: getattr(result, name)[row].cpu() for name in FACTS}
                 self.cells.put(heading, str(i), fingerprint, {"image": result.image[row].cpu().clone()} | facts)
-        made = [self.cells.load(heading, str(i), fingerprint) for i in places]
-        cells = {name: torch.stack([each[name] for each in made if each is not None]) for name in ("image", *FACTS)}
+        made = [self.cells.load(heading, str(i), fingerprint) or {} for i in places]
+        cells = {name: torch.stack([each[name] for each in made]) for name in ("image", *FACTS)}
         cells["exported"] = scan.exported(cells["image"], torch.tensor(places))
         self.cells.put(*key, {"places": torch.tensor(places)} | cells)
 
@@ -363,13 +351,13 @@ class DefenseStudy:
 
     def set_fingerprint(self, which: ImageSet) -> str:
         """Of what a set's images and predictions depend on."""
-        parts: list[object] = [which.variant, self.data.fingerprint]
+        parts: list[object] = [which.variant, self.data.fingerprint("val" if which.kind == "val" else "test")]
         if which.kind not in ("val", "whole"):
             parts.append(self.data.slices_per_volume)
         if which.target is not None:
             parts.append(self.target_fingerprint(which.target))
             if which.kind in self.attacks:
-                parts += [self.attack_fingerprint(which.target, which.kind), self.attacks[which.kind].every]
+                parts += [self.attacks[which.kind].attack, self.attacks[which.kind].every]
         return fingerprint_of(parts)
 
 
@@ -379,9 +367,3 @@ def _state(network: nn.Module) -> dict[str, Any]:
         key: value.detach().cpu().contiguous() if isinstance(value, torch.Tensor) else value
         for key, value in network.state_dict().items()
     }
-
-
-def _check_names(what: str, names: Any, known: Mapping[str, Any]) -> None:
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise ValueError(f"{what} name what is not there: {', '.join(unknown)}.")

@@ -21,9 +21,9 @@ import torch
 
 from monai_shield.metrics import detection_roc, outranks
 
-from .image_set import VARIANTS, ImageSet
+from .image_set import MEAN, POOLED, VARIANTS, ImageSet
 from .measured import Who
-from .readings import MEAN, POOLED, Row, StudyReadings
+from .readings import Row, StudyReadings
 
 __all__ = ["GRID", "DetectionRows", "number_of_parameters"]
 
@@ -91,13 +91,14 @@ class DetectionRows:
 
         What it has over the AUC is what the differences between clean slices cost; no single image can have it.
         """
-        parts = []
-        for t, a in self.readings.sets(target, attack):
-            which = ImageSet(a, t, variant)
-            for who in self.readings.everybody[name]:
-                higher = outranks(*self._clean_and_attacked(who, which, given_body=False))
-                parts.append(self.draws.mean(self.readings.by_scan(higher, self.readings.scans(which))))
-        return 100 * np.mean(parts, axis=0)
+
+        def share(who: Who, which: ImageSet) -> np.ndarray:
+            higher = outranks(*self._clean_and_attacked(who, which, given_body=False))
+            return self.draws.mean(self.readings.by_scan(higher, self.readings.scans(which)))
+
+        sets = [ImageSet(a, t, variant) for t, a in self.readings.sets(target, attack)]
+        by_seed = [np.mean([share(who, which) for which in sets], axis=0) for who in self.readings.everybody[name]]
+        return 100 * self.readings.over_seeds(by_seed)
 
     def detection(self) -> Iterator[Row]:
         """Every detector on every target, attack and variant, and on their means."""
@@ -111,28 +112,34 @@ class DetectionRows:
                     "target": target,
                     "attack": attack,
                     "variant": variant,
-                    "auc": self.draws.interval(auc.mean(axis=0)),
+                    "auc": self.draws.interval(self.readings.over_seeds(auc)),
                     "seeds": auc[:, 0].tolist(),
                     "above_own": self.draws.interval(self.above_own(*column)),
-                    "given_body": self.draws.interval(self.auc(*column, given_body=True).mean(axis=0)),
+                    "given_body": self.draws.interval(self.readings.over_seeds(self.auc(*column, given_body=True))),
                 }
 
     def _columns(self) -> Iterator[tuple[str, str, str]]:
         return itertools.product((*self.study.targets, MEAN), (*self.study.attacks, POOLED), VARIANTS)
 
     def compared(self) -> Iterator[Row]:
-        """Every comparison on every target, attack and variant, and on their means."""
+        """
+        Every comparison on every target, attack and variant, and on their means.
+
+        Of detectors that were not trained equally often the first trainings are compared: they began with one seed.
+        """
         for first, second in self.comparisons:
             if first in self.readings.everybody and second in self.readings.everybody:
                 for target, attack, variant in self._columns():
-                    one, other = (self.auc(name, target, attack, variant).mean(axis=0) for name in (first, second))
+                    one, other = (self.auc(name, target, attack, variant) for name in (first, second))
+                    seeds = min(len(one), len(other))
                     yield {
                         "first": first,
                         "second": second,
                         "target": target,
                         "attack": attack,
                         "variant": variant,
-                        "difference": self.draws.interval(one - other),
+                        "seeds": seeds,
+                        "difference": self.draws.interval(self.readings.over_seeds(one[:seeds] - other[:seeds])),
                     }
 
     def curves(self) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from monai_shield.inferers import ShieldInferer
 from monai_shield.metrics import overlap_counts
 
 from .cells import CellStore, fingerprint_of
-from .volume import AttackedVolume
+from .data import person_of
+from .volume import AttackedVolume, file_sums, preprocessed_sums
 
 __all__ = ["ShieldEvaluation"]
 
@@ -129,15 +130,23 @@ class ShieldEvaluation:
             self.baselines,
             self.filters,
             self.settings,
+            self.num_classes,
             self.slices_per_volume,
+            volume.axis,
+            volume.min_body,
+            file_sums(volume.item),
+            self._preprocessed,
         )
         return self.cells.get(str(volume.item["id"]), name, fingerprint_of(depends_on), make)
+
+    @cached_property
+    def _preprocessed(self) -> list[str]:
+        return preprocessed_sums(self.datalist[0], self.preprocessing)
 
     def _clean_cells(self, volume: AttackedVolume) -> dict[str, Cell]:
         cell = self._measure(volume.slices, volume.labels)
         bears = body_share(volume.slices) > self.shield.min_body
-        person = str(volume.item.get("person", volume.item["id"]))
-        return {"clean": {"person": person, "bears": bears, "chosen": volume.chosen} | cell}
+        return {"clean": {"person": person_of(volume.item), "bears": bears, "chosen": volume.chosen} | cell}
 
     def _attacked(self, volume: AttackedVolume, name: str) -> dict[str, Cell]:
         chosen = volume.chosen

@@ -23,6 +23,7 @@ from monai.engines import default_prepare_batch
 from torch import nn
 
 from monai_shield.attacks import PGD, Attack
+from monai_shield.detectors import Views
 
 from .data import StudyData
 from .parts import TargetPart, build
@@ -59,7 +60,10 @@ class AdversarialTarget(TargetPart):
 
         def attacked_batch(batch: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
             image, label = _image_and_label(batch, *args, **kwargs)
-            return self.attack(network, image, label, image > 0).image, label
+            # new starting points at every step
+            index = torch.randint(2**31, (len(image),)).tolist()
+            body = Views(image).body[:, None]  # not what augmentation added to the background
+            return self.attack(network, image, label, body, index=index).image, label
 
         self.fit(network, self.loss(data), data, seed, checkpoint, device, attacked_batch)
         return network
@@ -89,7 +93,7 @@ class DistilledTarget(TargetPart):
     ) -> nn.Module:
         teacher = build(self.network, seed, device)
         hard = Tempered(self.loss(data), self.temperature)
-        self.fit(teacher, hard, data, seed, checkpoint.with_suffix(".teacher"), device)
+        self.fit(teacher, hard, data, seed, checkpoint.with_suffix(".teacher.checkpoint"), device)
         teacher.eval().requires_grad_(False)
 
         def softened_batch(batch: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,7 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["VARIANTS", "ImageSet"]
+__all__ = ["KINDS", "MEAN", "POOLED", "VARIANTS", "ImageSet"]
+
+#: Sets of clean images.
+KINDS = ("val", "clean", "whole")
+#: In the column of the targets: the mean over them.
+MEAN = "mean"
+#: In the column of the attacks: the mean over those that are pooled.
+POOLED = "pooled"
 
 #: What a reader asks first comes first: an attack that was written to a file.
 VARIANTS = ("exported", "raw")

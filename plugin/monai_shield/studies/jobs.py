@@ -12,10 +12,12 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +27,9 @@ import ignite.distributed as idist
 import torch.distributed
 from tqdm import tqdm
 
-__all__ = ["Job", "distributed", "run_jobs"]
+from .origin import git_revision, today
+
+__all__ = ["Diary", "Job", "distributed", "run_jobs"]
 
 #: A process may wait for another one that trains for hours.
 PATIENCE = datetime.timedelta(days=7)
@@ -47,6 +51,39 @@ class Job:
     run: Callable[[], object]
 
 
+class Diary:
+    """
+    What was done when, how long it took and by which revision of the code: a line a job, written when it is done.
+
+    Args:
+        path: CSV file; several processes may write to it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def note(self, stage: str, job: str, seconds: float) -> None:
+        """Add a line."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # a line that is short enough is appended whole, whoever else writes
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerow([today(), git_revision() or "", stage, f"{seconds:.1f}", job])
+
+    def summary(self) -> dict[str, str]:
+        """The revisions that did it, and the hours that the processes spent on each stage; empty without a line."""
+        if not self.path.is_file():
+            return {}
+        with self.path.open(newline="") as file:
+            lines = list(csv.reader(file))
+        hours: dict[str, float] = {}
+        for _, _, stage, seconds, _ in lines:
+            hours[stage] = hours.get(stage, 0.0) + float(seconds) / 3600
+        return {
+            "revisions": " ".join(dict.fromkeys(line[1] for line in lines if line[1])),
+            "hours of one process": ", ".join(f"{stage} {spent:.2f}" for stage, spent in hours.items()),
+        }
+
+
 @contextmanager
 def distributed() -> Iterator[None]:
     """Within it the processes that torchrun started know of each other; where it did not, there is but one."""
@@ -60,7 +97,7 @@ def distributed() -> Iterator[None]:
             idist.finalize()
 
 
-def run_jobs(jobs: Sequence[Job], claims: str | Path, description: str) -> None:
+def run_jobs(jobs: Sequence[Job], claims: str | Path, description: str, diary: Diary | None = None) -> None:
     """
     Do what was not done before; returns in every process when all of it is.
 
@@ -71,6 +108,7 @@ def run_jobs(jobs: Sequence[Job], claims: str | Path, description: str) -> None:
         jobs: the same in every process.
         claims: folder for these files; emptied.
         description: what the progress bar says.
+        diary: where each job is noted.
     """
     folder = Path(claims)
     pending = [job for job in jobs if not job.done()]
@@ -88,7 +126,10 @@ def run_jobs(jobs: Sequence[Job], claims: str | Path, description: str) -> None:
             except FileExistsError:
                 continue
             bar.set_postfix_str(job.name)
+            before = time.perf_counter()
             job.run()
+            if diary is not None:
+                diary.note(description, job.name, time.perf_counter() - before)
             claim.with_suffix(".done").touch()
             bar.update(len(list(folder.glob("*.done"))) - bar.n)
         idist.barrier()

@@ -73,7 +73,8 @@ class MeasuredCells:
         if which.target is not None:
             reformer = self._reformer_fingerprint(study.consistency_reformer)
             for name, make in study.baselines.items():
-                keys[name, None] = (heading, name, fingerprint_of([fingerprint, make, reformer]))
+                made = [fingerprint, make, reformer, study.data.fingerprint("train")]
+                keys[name, None] = (heading, name, fingerprint_of(made))
         return keys
 
     def count_keys(self, which: ImageSet) -> dict[str | None, Key]:

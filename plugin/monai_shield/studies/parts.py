@@ -33,7 +33,6 @@ from .training import Training, train_network
 
 __all__ = ["AttackPart", "DetectorPart", "TargetPart", "build", "every_nth"]
 
-Variant = str
 Factory = Callable[[], nn.Module]
 
 

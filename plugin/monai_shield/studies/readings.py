@@ -20,20 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from monai_shield.data import body_share
-from monai_shield.detectors import Calibration
+from monai_shield.detectors import Calibration, Views
 from monai_shield.metrics import PersonResamples, dice_of_counts
 
 from .defenses import DefenseStudy
-from .image_set import ImageSet
+from .image_set import MEAN, POOLED, ImageSet
 from .measured import Key, Who
 
-__all__ = ["MEAN", "POOLED", "Row", "StudyReadings", "known_mean"]
+__all__ = ["Row", "StudyReadings", "known_mean"]
 
-#: In the column of the targets: the mean over them.
-MEAN = "mean"
-#: In the column of the attacks: the mean over those that are pooled.
-POOLED = "pooled"
 #: A row of a table, in plain JSON types.
 Row = dict[str, Any]
 
@@ -62,17 +57,25 @@ class StudyReadings:
             which: the set.
             who: a detector and its seed.
             given_body: judge each against the validation slices with as much body: the logarithm of the score, less
-                what a cubic in the logarithm of the share of body says, as in
-                :class:`~monai_shield.detectors.CombinedDetector`.
+                what a cubic in the logarithm of the share of body says. That is what
+                :class:`~monai_shield.detectors.CombinedDetector` does with training slices.
+
+        Raises:
+            ValueError: where a score has no logarithm, or the validation slices say nothing.
         """
         if given_body:
             target = which.target if who[1] is None else None
             clean, own = self._log_scores(ImageSet("val", target), who), self._log_scores(which, who)
+            if not np.isfinite(clean).all():
+                raise ValueError(f"'{who[0]}' has no finite score of a validation slice: none can be judged by it.")
             return own - self._usual(clean, self.log_body(which))
         return self.cell(self.study.measured.score_keys(which)[who])["scores"].numpy()
 
     def _log_scores(self, which: ImageSet, who: Who) -> np.ndarray:
-        return np.log(np.maximum(self.scores(which, who), np.finfo(np.float64).tiny))
+        scores = self.scores(which, who)
+        if (scores < 0).any():
+            raise ValueError(f"'{who[0]}' has negative scores in '{which.name}': they have no logarithm.")
+        return np.log(np.maximum(scores, np.finfo(np.float64).tiny))
 
     def _usual(self, clean: np.ndarray, log_body: np.ndarray) -> np.ndarray:
         """What clean validation scores say of slices with other shares of body, no farther than these reach."""
@@ -82,8 +85,8 @@ class StudyReadings:
 
     @cache  # noqa: B019
     def log_body(self, which: ImageSet) -> np.ndarray:
-        """Logarithm of the share of body of each image of a set, (S,)."""
-        return body_share(self.study.images(which)).double().log().numpy()
+        """Logarithm of the share of body of each image of a set, (S,), as detectors see it: faint noise is no body."""
+        return Views(self.study.images(which)).body_share.double().clamp_min(1e-6).log().numpy()
 
     @cache  # noqa: B019
     def counts(self, which: ImageSet, reformer: str | None) -> torch.Tensor:
@@ -151,6 +154,20 @@ class StudyReadings:
     def members(self, scans: np.ndarray) -> list[np.ndarray]:
         """Which slices are of each scan."""
         return [scans == place for place in self.scan.values()]
+
+    def over_seeds(self, by_seed: Any) -> np.ndarray:
+        """
+        Mean over trainings of a statistic of each, (seeds, 1 + resamples), those without a value left out.
+
+        Trainings are drawn as people are, the same ones for all detectors that were trained as often, so that an
+        interval tells both how people differ and how trainings do.
+        """
+        values = np.asarray(by_seed, dtype=np.float64)
+        number = len(values)
+        drawn = np.random.default_rng(number).multinomial(number, np.full(number, 1 / number), values.shape[1] - 1)
+        weights = np.vstack([np.ones(number), drawn]).T * ~np.isnan(values)
+        with np.errstate(invalid="ignore"):
+            return (weights * np.nan_to_num(values)).sum(axis=0) / weights.sum(axis=0)
 
     def interval(self, by_scan: np.ndarray) -> dict[str, float]:
         """Mean over scans of a value of each scan, (V,), with its interval."""

@@ -100,7 +100,7 @@ class RivalCells:
         """The cell of a rival's weights."""
         part = self.parts[name]
         learned = (part.generator, part.critic, part.latent, part.steps, part.size, part.training)
-        return "rivals", name, fingerprint_of([learned, self.study.seed, self.study.data.fingerprint])
+        return "rivals", name, fingerprint_of([learned, self.study.seed, self.study.data.fingerprint("train")])
 
     def search_key(self, name: str, which: ImageSet) -> Key:
         """The cell of what was found for a set, and of its error."""

@@ -44,6 +44,9 @@ class DefenseGANPart:
         every: it is measured on every n-th of the slices only, of test and validation scans alike.
         training: further arguments of :func:`~monai_shield.studies.wgan.train_wgan`.
         search: further arguments of :class:`~monai_shield.reformers.DefenseGAN`.
+
+    Raises:
+        ValueError: when a setting is not positive.
     """
 
     generator: Callable[[], nn.Module]
@@ -54,6 +57,11 @@ class DefenseGANPart:
     every: int = 5
     training: Mapping[str, Any] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("latent", "steps", "size", "every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
 
     def defense(self, generator: nn.Module) -> DefenseGAN:
         """The defense around a generator."""

@@ -12,20 +12,13 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import platform
-import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-import monai
-import torch
 
-import monai_shield
 from monai_shield.utils import atomic_path
 
 from .attack_study import AttackStudy, attack_study_table
@@ -34,33 +27,12 @@ from .defense_tables import defense_tables, write_rows
 from .defenses import DefenseStudy
 from .evaluation import ShieldEvaluation
 from .jobs import distributed
+from .origin import provenance
 from .spectra import write_spectra
 from .summary import EvaluationSummary
 from .tables import plain, write_results
 
-__all__ = ["provenance", "run_attack_study", "run_defense_study", "run_evaluation"]
-
-
-def provenance(**more: Any) -> dict[str, Any]:
-    """Versions, machine, date and revision that a number came from."""
-    revision = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent,
-    ).stdout.strip()
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
-        "revision": revision or None,
-        "monai_shield": monai_shield.__version__,
-        "monai": monai.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
-        "threads": torch.get_num_threads(),
-        **more,
-    }
+__all__ = ["run_attack_study", "run_defense_study", "run_evaluation"]
 
 
 def run_evaluation(
@@ -69,16 +41,16 @@ def run_evaluation(
     """Run it (or go on with it), write its results beside its cells, and show the tables."""
     results = evaluation.run()
     summary = EvaluationSummary(results, evaluation.shield.detector.calibrated(), structures).as_dict()
-    text = write_results(summary, evaluation.output_dir, provenance(seed=seed, **more))
+    text = write_results(summary, evaluation.output_dir, provenance(evaluation.device, seed=seed, **more))
     sys.stdout.write(text)
     return summary
 
 
 def run_attack_study(study: AttackStudy, seed: int = 0, **more: Any) -> dict[str, Any]:
     """Run it (or go on with it), write its results and its table beside its cells, and show the table."""
-    summary = study.summary(study.run()) | {"provenance": provenance(seed=seed, **more)}
+    summary = study.summary(study.run()) | {"provenance": provenance(study.device, seed=seed, **more)}
     table = attack_study_table(summary)
-    for name, text in {"results.json": json.dumps(summary, indent=1), "results.md": table}.items():
+    for name, text in {"results.json": json.dumps(plain(summary), indent=1), "results.md": table}.items():
         with atomic_path(study.output_dir / name) as temporary:
             temporary.write_text(text + "\n")
     sys.stdout.write(table + "\n")
@@ -104,7 +76,8 @@ def run_defense_study(study: DefenseStudy, comparisons: Sequence[tuple[str, str]
 
 def _write_defenses(summary: DefenseSummary, more: dict[str, Any]) -> None:
     study = summary.study
-    facts = provenance(seed=study.seed, processes=idist.get_world_size(), **more)
+    facts = provenance(study.device, seed=study.seed, processes=idist.get_world_size(), **more)
+    facts |= study.diary.summary()
     results = _rounded(plain(summary.as_dict() | {"settings": study.described(), "provenance": facts}))
     with atomic_path(study.output_dir / "results.json") as temporary:
         temporary.write_text(json.dumps(results, separators=(",", ":")) + "\n")

@@ -143,7 +143,9 @@ class EvaluationSummary:
         }
         tables = {way: np.stack([stacked_dice(each) for each in found]) for way, found in ways.items()}
         aucs = {
-            detector: self._auc([cell["scores"][detector] for cell in clean], [cell["scores"][detector] for cell in cells])
+            detector: self._auc(
+                [cell["scores"][detector] for cell in clean], [cell["scores"][detector] for cell in cells]
+            )
             for detector in self.detectors
         }
         return {

@@ -27,7 +27,7 @@ from torch.utils.data import Subset
 
 from monai_shield.attacks.problem import seed_torch
 from monai_shield.data import SliceDataset
-from monai_shield.handlers import LearningCurve, ResumableCheckpoint, TrainingProgress
+from monai_shield.handlers import EpochSeed, LearningCurve, ResumableCheckpoint, TrainingProgress
 
 __all__ = ["Training", "train_network"]
 
@@ -44,6 +44,9 @@ class Training:
         weight_decay: L2 regularization.
         every: keep every n-th training slice.
         noise_std: deviation of Gaussian noise that is added to what a network is to reconstruct, to its input alone.
+
+    Raises:
+        ValueError: when a setting is out of its range.
     """
 
     epochs: int
@@ -52,6 +55,17 @@ class Training:
     weight_decay: float = 0.0
     every: int = 1
     noise_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch_size, self.every) < 1:
+            raise ValueError(
+                f"epochs, batch_size and every must be at least 1, got {self.epochs}, {self.batch_size}, {self.every}."
+            )
+        if not self.learning_rate > 0 or self.weight_decay < 0 or self.noise_std < 0:
+            raise ValueError(
+                f"learning_rate must be positive, weight_decay and noise_std not negative, got {self.learning_rate}, "
+                f"{self.weight_decay}, {self.noise_std}."
+            )
 
 
 def train_network(
@@ -82,7 +96,7 @@ def train_network(
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         seed_torch(seed, device)
-        transform = Compose(list(augmentation))  # seeded by the loader
+        transform = Compose(list(augmentation))
         chosen: Any = Subset(slices, range(0, len(slices), training.every))
         loader = DataLoader(
             Dataset(chosen, transform), batch_size=training.batch_size, shuffle=True, drop_last=True, num_workers=0
@@ -92,7 +106,11 @@ def train_network(
         optimizer = torch.optim.Adam(network.parameters(), training.learning_rate, weight_decay=training.weight_decay)
         steps = training.epochs * len(loader)
         scheduler: Any = WarmupCosineSchedule(
-            optimizer, warmup_steps=min(50, steps // 10), t_total=steps, end_lr=1e-5, warmup_multiplier=0.05
+            optimizer,
+            warmup_steps=min(50, steps // 10),
+            t_total=steps,
+            end_lr=training.learning_rate / 100,
+            warmup_multiplier=0.05,
         )
         state = {"network": network, "optimizer": optimizer, "scheduler": scheduler}
         trainer = SupervisedTrainer(
@@ -104,6 +122,7 @@ def train_network(
             loss_function=loss,
             prepare_batch=prepare_batch,
             train_handlers=[
+                EpochSeed(seed, [transform, prepare_batch]),
                 LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),
                 LearningCurve(str(checkpoint.with_suffix(".csv"))),
                 TrainingProgress(training.epochs),

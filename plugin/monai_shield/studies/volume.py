@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from functools import cached_property
@@ -24,8 +25,9 @@ from monai.transforms import Compose
 
 from monai_shield.data import body_share, evenly_spaced, slices_of
 from monai_shield.transforms import PreprocessedFile, export_attack
+from monai_shield.utils import sha256
 
-__all__ = ["AttackedVolume"]
+__all__ = ["AttackedVolume", "file_sums", "preprocessed_sums"]
 
 
 class AttackedVolume:
@@ -100,3 +102,14 @@ class AttackedVolume:
             export_attack(perturbation, self.file, file)
             again = self.preprocessing({**self.item, "image": str(file)})["image"]
         return slices_of(again.as_tensor(), self.axis)[places]
+
+
+def file_sums(item: Mapping[str, Any]) -> list[str]:
+    """SHA-256 sums of a scan's two files."""
+    return [sha256(item[key]) for key in ("image", "label")]
+
+
+def preprocessed_sums(item: Mapping[str, Any], preprocessing: Compose) -> list[str]:
+    """SHA-256 sums of what the preprocessing makes of a scan: a transform's ``repr`` does not tell its settings."""
+    made = preprocessing(dict(item))
+    return [hashlib.sha256(made[key].numpy().tobytes()).hexdigest() for key in ("image", "label")]
