@@ -8,7 +8,7 @@ PEERS := .venv-peers
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help demo test lint types unit peers bench bench-peers study-report docs clean
+.PHONY: help demo test lint types unit peers bench bench-peers study-results study-report docs clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,10 @@ bench: $(VENV)/installed ## the tables of benchmarks/
 
 bench-peers: $(PEERS)/peers ## speed and memory of the attacks beside those of other libraries
 	$(PEERS)/bin/python benchmarks/attacks.py
+
+study-results: $(VENV)/installed ## take over the results of the compact study from runs/, then study-report
+	cp runs/paper_compact/results.json runs/paper_compact/spectra.npz docs/study/
+	$(MAKE) study-report
 
 study-report: $(VENV)/installed ## figures, page and tables of docs/study, from its results.json and spectra.npz
 	$(BIN)/python -m monai_shield report docs/study

@@ -16,6 +16,7 @@ import csv
 import importlib
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,12 @@ def study_parts(results: dict) -> dict[str, str]:
 
 def fill_study(folder: Path = STUDY) -> bool:
     """Fill the page of the study of defenses where its results are there; returns whether it changed."""
-    file = folder / "results.json"
-    return file.is_file() and fill_markers(folder / "README.md", study_parts(json.loads(file.read_text())))
+    page, file = folder / "README.md", folder / "results.json"
+    if not file.is_file():
+        return False
+    # a table of which these results have nothing must not stay as it was
+    nothing = dict.fromkeys(re.findall(r"^<!-- ([^/].*) -->$", page.read_text(), re.MULTILINE), "")
+    return fill_markers(page, nothing | study_parts(json.loads(file.read_text())))
 
 
 def main() -> bool:

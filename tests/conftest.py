@@ -244,13 +244,22 @@ def stored_study():
     defenses = {"13": ("UNet shifted", "UNet"), "MagNet": ("MagNet AE I, then MagNet AE II", "MagNet")}
     results = {
         "detectors": [
-            {"detector": name, "group": group, "parameters": 1234, "seeds": 2} for name, group in groups.items()
+            {
+                "detector": name,
+                "group": group,
+                "parameters": 1234,
+                "seeds": 2,
+                "steps": 15,
+                "val_error": [0.012345, 2.0],
+            }
+            for name, group in groups.items()
         ],
         "targets": [
             {
                 "target": target,
                 "hardened": target == "UNet, distilled",
                 "parameters": 8200,
+                "steps": 30,
                 "dice": _interval(random),
                 "structures": {"left part": _interval(random), "right part": _interval(random)},
             }

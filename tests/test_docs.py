@@ -60,6 +60,12 @@ def test_the_page_of_a_study_is_filled_from_its_results_and_only_then(
     assert "98.1" in filled.decode()  # what the paper reports stands beside what was found
     assert build.fill_study(tmp_path) is False
     assert page.read_bytes() == filled
+    # a table that other results have nothing of does not stay
+    (tmp_path / "results.json").write_text(json.dumps(stored_study[0] | {"rivals": [], "comparisons": []}))
+    assert build.fill_study(tmp_path) is True
+    assert re.findall(r"<!-- (.*?) -->\n+<!-- /", page.read_text()) == [
+        f"{table}, {variant}" for table in ("Comparisons", "Rivals, pooled") for variant in ("exported", "raw")
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

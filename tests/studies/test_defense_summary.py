@@ -459,7 +459,13 @@ def test_tables_hold_what_the_rows_say(made_up: MadeUp, tmp_path: Path) -> None:
     made_up.put_scores(ImageSet("A", "one", "raw"), ("spatial", 0), np.full(18, math.nan))
     made_up.put_scores(ImageSet("A", "one", "raw"), ("spatial", 1), np.full(18, math.nan))
     results = json.loads(json.dumps(plain(summarized(made_up.study)), allow_nan=False))
-    tables = defense_tables(results)
+    tables = defense_tables(results | {"settings": made_up.study.described()})
+    trained = {line.split("|")[1].strip(): line for line in tables["How the networks were trained"].splitlines()[2:]}
+    assert set(trained) == {"one", "two", "spatial", "shifted"}
+    for name, line in trained.items():
+        errors = [made_up.scores[ImageSet("val"), (name, k)].mean() for k in (0, 1)] if name[0] == "s" else []
+        # of 24 training slices 8, in batches of 4
+        assert [cell.strip() for cell in line.split("|")[3:5]] == ["2", ", ".join(f"{each:.3g}" for each in errors)]
     for variant in ("raw", "exported"):
         rows = tables[f"Defenses of one, pooled, {variant}"].splitlines()[2:]
         assert [line.split("|")[1].strip() for line in rows] == list(DEFENSES)

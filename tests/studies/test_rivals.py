@@ -119,7 +119,7 @@ def test_the_rows_of_a_rival(study):
     parts = [find(rows, target=t, attack=a, variant="raw")[0] for t in "ab" for a in ("PGD", "DAG")]
     mean = find(rows, target="mean", attack="pooled", variant="raw")[0]
     assert mean["auc"]["value"] == pytest.approx(np.mean([part["auc"]["value"] for part in parts]))
-    tables = defense_tables(results | {"comparisons": []})
+    tables = defense_tables(results | {"comparisons": [], "settings": study.described()})
     assert "gan" in tables["Rivals, pooled, exported"]
 
 
@@ -131,7 +131,7 @@ def test_a_hardened_target_is_attacked_and_not_defended(study, record):
     for table in ("detection", "defenses", "rivals"):
         assert not find(results[table], target="a, hardened")
     assert not (study.cells.folder / "scores" / "a__hardened__PGD__raw").exists()
-    tables = defense_tables(results)
+    tables = defense_tables(results | {"settings": study.described()})
     assert "a, hardened" in tables["Attacks on bare targets"]
     assert "a, hardened" not in tables["AUC, paper, exported"]
 

@@ -24,6 +24,7 @@ import numpy as np
 from monai_shield.studies.defense_tables import (
     all_targets,
     attack_columns,
+    attack_setting_table,
     auc_table,
     comparison_table,
     defense_table,
@@ -31,6 +32,7 @@ from monai_shield.studies.defense_tables import (
     rival_table,
     structure_table,
     target_table,
+    training_table,
     undefended_table,
 )
 from monai_shield.studies.image_set import MEAN, POOLED, VARIANTS
@@ -49,7 +51,7 @@ GROUPS = {
     "representation": "Detectors by representation of the spectrum",
     "layout": "Detectors by layout of the spectrum",
     "magnet": "The detectors of MagNet",
-    "baseline": "Baselines, which nothing was trained for",
+    "baseline": "Baselines, for which no network was trained but a reformer for one",
 }
 
 
@@ -220,15 +222,8 @@ def _table(markdown: str) -> str:
 
 def _settings(results: Results) -> str:
     """How attacks were made and networks trained."""
-    settings = results["settings"]
-    attacks = [[name, each["attack"], str(each["every"])] for name, each in settings["attacks"].items()]
-    trained = [[name, str(training)] for kind in ("targets", "detectors") for name, training in settings[kind].items()]
-    return "\n".join(
-        [
-            html.table(["attack", "how", "one slice in"], attacks),
-            html.folded("How the networks were trained", html.table(["network", "training"], trained)),
-        ]
-    )
+    trained = html.folded("How the networks were trained", _table(training_table(results)))
+    return f"{_table(attack_setting_table(results))}\n{trained}"
 
 
 def _bars_name(target: str, variant: str) -> str:

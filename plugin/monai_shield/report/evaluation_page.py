@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,30 +24,20 @@ __all__ = ["evaluation_page"]
 
 def evaluation_page(results: Mapping[str, Any]) -> str:
     """The page of an evaluation: its tables, and where its numbers came from."""
-    summary = _with_nan(results)
-    calibration, made = summary["calibration"], dict(summary.get("provenance", {}))
+    calibration, made = results["calibration"], dict(results.get("provenance", {}))
     return html.page(
         "monai-shield: what the shield is worth",
         [
             html.paragraphs(
-                f"{summary['volumes']} scans of {summary['persons']} people. In brackets: 95 % intervals by a "
+                f"{results['volumes']} scans of {results['persons']} people. In brackets: 95 % intervals by a "
                 f"bootstrap over people.",
                 f"Threshold from {calibration['slices']} clean slices of {calibration['volumes']} scans "
                 f"({calibration['source']}), {calibration['rule']} rule, allowed false-positive rate "
                 f"{calibration['t_fp']}.",
             ),
-            html.section("Clean images", html.table_of_markdown(clean_table(summary))),
-            html.section("Attacked images", html.table_of_markdown(attack_table(summary))),
-            html.section("Clean Dice by structure", html.table_of_markdown(structure_table(summary))),
+            html.section("Clean images", html.table_of_markdown(clean_table(results))),
+            html.section("Attacked images", html.table_of_markdown(attack_table(results))),
+            html.section("Clean Dice by structure", html.table_of_markdown(structure_table(results))),
         ],
         footer="; ".join(f"{key}: {value}" for key, value in made.items()),
     )
-
-
-def _with_nan(value: Any) -> Any:
-    """What was not a number when it was written is none again."""
-    if isinstance(value, Mapping):
-        return {
-            key: math.nan if entry is None and key != "revision" else _with_nan(entry) for key, entry in value.items()
-        }
-    return value

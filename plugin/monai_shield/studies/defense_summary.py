@@ -65,6 +65,7 @@ class DefenseSummary:
         return {
             "target": name,
             "hardened": name in self.study.hardened,
+            "steps": self.study.everyone[name].training.steps(len(self.study.data.train)),
             "parameters": number_of_parameters(self.study.everyone[name].network()),
             "dice": self.readings.interval(np.nanmean(table, axis=1)),
             "structures": {

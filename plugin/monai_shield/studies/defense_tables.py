@@ -21,11 +21,12 @@ from monai_shield.utils import atomic_path
 
 from .image_set import MEAN, POOLED, VARIANTS
 from .published import PAPER_AUC
-from .tables import markdown_table, number
+from .tables import digits, markdown_table, number
 
 __all__ = [
     "all_targets",
     "attack_columns",
+    "attack_setting_table",
     "auc_table",
     "comparison_table",
     "defended",
@@ -36,6 +37,7 @@ __all__ = [
     "rival_table",
     "structure_table",
     "target_table",
+    "training_table",
     "undefended_table",
     "write_rows",
 ]
@@ -69,6 +71,8 @@ def defense_tables(results: Results) -> dict[str, str]:
         "Targets on clean test scans": target_table(results),
         "Clean Dice by structure": structure_table(results),
         "Attacks on bare targets": undefended_table(results),
+        "How the attacks are made": attack_setting_table(results),
+        "How the networks were trained": training_table(results),
     }
     for variant in VARIANTS:
         for group in groups:
@@ -112,13 +116,39 @@ def undefended_table(results: Results) -> str:
             str(row["slices"]),
             number(row["clean"], 2),
             number(row["attacked"], 2),
-            _digits(row["norm_linf"], 1, 255),
-            _digits(row["norm_l2"], 2),
-            _digits(row["steps"], 0),
+            digits(row["norm_linf"], 1, 255),
+            digits(row["norm_l2"], 2),
+            digits(row["steps"], 0),
         ]
         for row in results["undefended"]
     ]
     return markdown_table(header, rows)
+
+
+def attack_setting_table(results: Results) -> str:
+    """The settings of the attacks, and of how many slices one is attacked."""
+    attacks = results["settings"]["attacks"]
+    return markdown_table(
+        ["attack", "how", "one slice in"], [[name, row["attack"], str(row["every"])] for name, row in attacks.items()]
+    )
+
+
+def training_table(results: Results) -> str:
+    """
+    The settings of every training, its steps, and what a detector has learned by it.
+
+    The error is the mean score of the clean validation slices, of each seed; those of one domain, representation and
+    norm can be compared.
+    """
+    settings = results["settings"]
+    rows = []
+    for row in (*results["targets"], *results["detectors"]):
+        name = row.get("target", row.get("detector"))
+        training = settings["targets"].get(name) if "target" in row else settings["detectors"].get(name)
+        if training is not None:
+            errors = ", ".join(f"{error:.3g}" for error in row.get("val_error", ()))
+            rows.append([name, f"{row['parameters']:,}", str(row["steps"]), errors, training])
+    return markdown_table(["network", "parameters", "steps", "error on validation slices, by seed", "training"], rows)
 
 
 def defended(results: Results) -> list[str]:
@@ -162,12 +192,12 @@ def auc_table(results: Results, group: str | None, variant: str, attack: str = P
                 [
                     about["detector"],
                     f"{about['parameters']:,}",
-                    *(_digits(by_target[target]["auc"]["value"], 1) for target in targets),
+                    *(digits(by_target[target]["auc"]["value"], 1) for target in targets),
                     number(by_target[MEAN]["auc"], 1),
                     _range(by_target[MEAN]["seeds"]),
                     number(by_target[MEAN]["above_own"], 1),
                     number(by_target[MEAN]["given_body"], 1),
-                    "" if paper is None else _digits(paper, 1),
+                    "" if paper is None else digits(paper, 1),
                 ]
             )
     return markdown_table(
@@ -240,8 +270,3 @@ def _range(values: Sequence[float | None]) -> str:
         return ""
     known = [value for value in values if value is not None]
     return f"{min(known):.1f}–{max(known):.1f}" if known else "–"
-
-
-def _digits(value: float | None, digits: int, unit: float = 1) -> str:
-    """A value, in multiples of 1 / ``unit``."""
-    return "–" if value is None else f"{unit * value:.{digits}f}"

@@ -19,6 +19,7 @@ from functools import cache
 import numpy as np
 import torch
 
+from monai_shield.detectors import PredictionConsistency
 from monai_shield.metrics import detection_roc, outranks
 
 from .image_set import MEAN, POOLED, VARIANTS, ImageSet
@@ -54,15 +55,26 @@ class DetectionRows:
             raise ValueError(f"comparisons name what is not there: {', '.join(unknown)}.")
 
     def about(self, name: str) -> Row:
-        """What a detector is."""
-        part = self.study.detectors.get(name)
-        size = 0 if part is None else number_of_parameters(part.network())
+        """What a detector is, and how long its training was and what error it left, with each seed."""
+        part, seeds = self.study.detectors.get(name), self.readings.everybody[name]
+        val = ImageSet("val")
         return {
             "detector": name,
             "group": self.group(name),
-            "parameters": size,
-            "seeds": len(self.readings.everybody[name]),
+            "parameters": self._size(name),
+            "seeds": len(seeds),
+            "steps": 0 if part is None else part.training.steps(len(self.study.data.train)),
+            "val_error": [] if part is None else [float(self.readings.scores(val, who).mean()) for who in seeds],
         }
+
+    def _size(self, name: str) -> int:
+        """How many numbers the networks that a detector asks have learned, but for the target."""
+        if name in self.study.detectors:
+            return number_of_parameters(self.study.detectors[name].network())
+        made = self.study.baselines[name]()
+        if isinstance(made, PredictionConsistency) and made.reformer is None:
+            return self._size(self.study.reformers[self.study.consistency_reformer])
+        return number_of_parameters(made)
 
     def group(self, name: str) -> str:
         """The table that a detector stands in."""

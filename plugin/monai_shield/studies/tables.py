@@ -24,6 +24,7 @@ from monai_shield.utils import atomic_path
 __all__ = [
     "attack_table",
     "clean_table",
+    "digits",
     "fill_markers",
     "markdown_table",
     "number",
@@ -47,12 +48,15 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
 
 
-def number(interval: Interval, digits: int = 3, unit: float = 1) -> str:
-    """A value and its interval, in multiples of 1 / ``unit``."""
-    value, low, high = interval["value"], interval["low"], interval["high"]
-    if value is None or math.isnan(value):
-        return "–"
-    return f"{unit * value:.{digits}f} ({unit * low:.{digits}f}–{unit * high:.{digits}f})"
+def digits(value: float | None, places: int = 3, unit: float = 1) -> str:
+    """A value, in multiples of 1 / ``unit``; a dash where there is none, as NaN or as JSON has it."""
+    return "–" if value is None or math.isnan(value) else f"{unit * value:.{places}f}"
+
+
+def number(interval: Interval, places: int = 3, unit: float = 1) -> str:
+    """A value and its interval, as :func:`digits` has them; a dash where there is none."""
+    value, low, high = (digits(interval[end], places, unit) for end in ("value", "low", "high"))
+    return value if value == "–" else f"{value} ({low}–{high})"
 
 
 def attack_table(summary: Mapping[str, Any]) -> str:
@@ -67,7 +71,7 @@ def attack_table(summary: Mapping[str, Any]) -> str:
         row = [name, *(number(result["auc"][detector], 1) for detector in detectors)]
         row += [number(result["rejected_attacked"], 2), number(result["rejected_clean"], 2)]
         row += [number(result["dice"][way]) for way in (*_DICE, *extra)]
-        rows.append([*row, number(result["residual_harm"]), f"{result['linf']:.3f}", f"{result['l2']:.2f}"])
+        rows.append([*row, number(result["residual_harm"]), digits(result["linf"]), digits(result["l2"], 2)])
     return markdown_table(header, rows)
 
 
@@ -89,19 +93,15 @@ def short_table(summary: Mapping[str, Any]) -> str:
     rows = [
         [
             name,
-            *(_plainnumber(result["auc"][detector], 1) for detector in detectors),
-            _plainnumber(result["rejected_attacked"], 2),
-            _plainnumber(result["rejected_clean"], 2),
-            *(_plainnumber(result["dice"][way], 2) for way in ("clean", "attacked", "reformed")),
-            _plainnumber(result["residual_harm"], 3),
+            *(digits(result["auc"][detector]["value"], 1) for detector in detectors),
+            digits(result["rejected_attacked"]["value"], 2),
+            digits(result["rejected_clean"]["value"], 2),
+            *(digits(result["dice"][way]["value"], 2) for way in ("clean", "attacked", "reformed")),
+            digits(result["residual_harm"]["value"]),
         ]
         for name, result in attacks.items()
     ]
     return markdown_table([*header, "residual harm"], rows)
-
-
-def _plainnumber(interval: Interval, digits: int) -> str:
-    return "–" if interval["value"] is None else f"{interval['value']:.{digits}f}"
 
 
 def fill_markers(page: str | Path, parts: Mapping[str, str]) -> bool:
@@ -137,9 +137,11 @@ def clean_table(summary: Mapping[str, Any]) -> str:
     clean = summary["clean"]
     rows = [[f"Dice, {way}", number(value)] for way, value in clean["dice"].items()]
     rows.append(["false-positive rate per scan", number(clean["false_positive_rate"])])
-    rates = clean["false_positive_rate_per_scan"].values()
-    rows.append(["lowest and highest of a scan", f"{min(rates):.3f}, {max(rates):.3f}"])
-    rows.append(["clean volumes rejected", f"{clean['volumes_rejected']} of {summary['volumes']}"])
+    rates = [rate for rate in clean["false_positive_rate_per_scan"].values() if digits(rate) != "–"]
+    if rates:
+        rows.append(["lowest and highest of a scan", f"{digits(min(rates))}, {digits(max(rates))}"])
+    if clean["volumes_rejected"] is not None:
+        rows.append(["clean volumes rejected", f"{clean['volumes_rejected']} of {summary['volumes']}"])
     return markdown_table(["clean test images", "value"], rows)
 
 
@@ -147,7 +149,7 @@ def structure_table(summary: Mapping[str, Any]) -> str:
     """Clean Dice per structure."""
     tables = summary["clean"]["dice_per_structure"]
     names = list(next(iter(tables.values())))
-    rows = [[name, *(f"{tables[way][name]:.3f}" for way in tables)] for name in names]
+    rows = [[name, *(digits(tables[way][name]) for way in tables)] for name in names]
     return markdown_table(["structure", *tables], rows)
 
 

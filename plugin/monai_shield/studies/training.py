@@ -56,6 +56,10 @@ class Training:
     every: int = 1
     noise_std: float = 0.0
 
+    def steps(self, slices: int) -> int:
+        """Of the optimizer, with so many training slices; a batch that is not full is left out."""
+        return self.epochs * (len(range(0, slices, self.every)) // self.batch_size)
+
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size, self.every) < 1:
             raise ValueError(
@@ -104,7 +108,7 @@ def train_network(
         if len(loader) == 0:
             raise ValueError(f"{len(chosen)} training slices do not fill a batch of {training.batch_size}.")
         optimizer = torch.optim.Adam(network.parameters(), training.learning_rate, weight_decay=training.weight_decay)
-        steps = training.epochs * len(loader)
+        steps = training.steps(len(slices))
         scheduler: Any = WarmupCosineSchedule(
             optimizer,
             warmup_steps=min(50, steps // 10),
