@@ -26,6 +26,7 @@ from monai_shield.attacks import ATTACKS, TARGETS
 from monai_shield.attacks.losses import LOSSES
 from monai_shield.report import defense_captions
 from monai_shield.studies import attack_study_table
+from monai_shield.studies.claims import claim_table
 from monai_shield.studies.defense_tables import MEASURES, all_targets, defense_tables, find
 from monai_shield.studies.image_set import MEAN, POOLED
 from monai_shield.studies.published import PAPER_AUC
@@ -133,6 +134,7 @@ def study_parts(results: dict) -> dict[str, str]:
         "row by row": row_by_row(results, json.loads((STUDY / "reasons.json").read_text())),
         "defense 13": one_defense(results, "13", given_body=False),
         "defense 13, given body": one_defense(results, "13", given_body=True),
+        "claims": claim_table(results),
         **{title: table for title, table in tables.items() if not title.startswith("AUC by detector")},
         **{f"figure {name}": f"![{text}]({name}.png)" for name, text in defense_captions(results).items()},
         "provenance": provenance(results),
