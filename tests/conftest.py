@@ -291,7 +291,7 @@ def stored_study():
             if column["target"] != "mean" or column["attack"] == "pooled"
         ],
         "rivals": [
-            {"rival": "Defense-GAN", **column, "auc": _interval(random, 50, 100)}
+            {"rival": "Defense-GAN", "given_body": False, **column, "auc": _interval(random, 50, 100)}
             | {name: _interval(random) for name in measures}
             for column in columns
             if column["target"] != "mean" or column["attack"] == "pooled"

@@ -147,6 +147,17 @@ def test_another_file_of_the_same_name_is_attacked_anew(people, tmp_path):
     assert network.calls == 0
 
 
+def test_a_network_that_finds_nothing_is_not_attacked(people, tmp_path):
+    class Blind(Bright):
+        def forward(self, image):
+            return super().forward(image).abs() * torch.tensor([0.0, -1.0])[:, None, None]
+
+    blind = Blind()
+    with pytest.raises(ValueError, match="finds no structure in any slice"):
+        make(people, tmp_path, blind).run()
+    assert blind.calls == 3  # no attack has begun
+
+
 def test_bad_settings_are_refused(people, tmp_path):
     with pytest.raises(ValueError, match="slices_per_volume"):
         make(people, tmp_path, slices_per_volume=0)

@@ -335,11 +335,11 @@ def test_faint_noise_on_the_background_is_no_body(made_up: MadeUp) -> None:
     assert np.array_equal(readings.log_body(which), readings.log_body(ImageSet("clean")))
 
 
-@pytest.mark.parametrize(("score", "words"), [(math.nan, "no finite score of a validation"), (-1.0, "negative scores")])
+@pytest.mark.parametrize(("score", "words"), [(math.nan, "a clean score is not finite"), (-1.0, "negative scores")])
 def test_what_cannot_be_judged_by_body_says_so(made_up: MadeUp, score: float, words: str) -> None:
     val, who = ImageSet("val"), ("spatial", 0)
     made_up.put_scores(val, who, np.r_[score, made_up.scores[val, who][1:]])
-    with pytest.raises(ValueError, match=f"'spatial' has {words}"):
+    with pytest.raises(ValueError, match=f"'spatial' in 'one, A, raw': {words}"):
         StudyReadings(made_up.study).scores(ImageSet("A", "one", "raw"), who, given_body=True)
 
 

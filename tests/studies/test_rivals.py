@@ -106,8 +106,9 @@ def test_its_dice_is_that_of_the_target_on_what_it_found(study):
 
 def test_the_rows_of_a_rival(study):
     results = DefenseSummary(study, resamples=20).as_dict()
-    rows = results["rivals"]
-    assert len(rows) == 2 * 2 * 2 + 3 * 2  # targets, attacks, variants; pooled of both targets and of their mean
+    assert len(results["rivals"]) == 2 * (2 * 2 * 2 + 3 * 2)  # as it is and given body; each, pooled, and their mean
+    rows = find(results["rivals"], given_body=False)
+    given_body = find(results["rivals"], given_body=True, target="a", attack="PGD", variant="raw")[0]
     clean, attacked = (
         study.cells.load(*study.rivals.search_key("gan", which))["scores"].numpy()
         for which in (ImageSet("clean"), ImageSet("PGD", "a", "raw"))
@@ -116,6 +117,9 @@ def test_the_rows_of_a_rival(study):
     expected = 100 * roc_auc_score(truth, np.r_[clean, attacked])
     found = find(rows, target="a", attack="PGD", variant="raw")[0]
     assert found["auc"]["value"] == pytest.approx(expected)
+    # every slice of these people has as much body: judged by it the order is the same, and so is the threshold
+    same = ("auc", "accepted_attacked", "harm", "reformed")
+    assert [given_body[name] for name in same] == [found[name] for name in same]
     parts = [find(rows, target=t, attack=a, variant="raw")[0] for t in "ab" for a in ("PGD", "DAG")]
     mean = find(rows, target="mean", attack="pooled", variant="raw")[0]
     assert mean["auc"]["value"] == pytest.approx(np.mean([part["auc"]["value"] for part in parts]))

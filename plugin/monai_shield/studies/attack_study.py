@@ -104,7 +104,12 @@ class AttackStudy:
         self.cells = CellStore(self.output_dir / "cells")
 
     def run(self) -> dict[str, dict[str, Cell]]:
-        """Every cell, by volume and then by "clean", "attack" or "attack, exported"."""
+        """
+        Every cell, by volume and then by "clean", "attack" or "attack, exported".
+
+        Raises:
+            ValueError: when the network finds nothing that could be attacked.
+        """
         results: dict[str, dict[str, Cell]] = {str(item["id"]): {} for item in self.datalist}
         volumes = {
             str(item["id"]): AttackedVolume(item, self.preprocessing, self.axis, self.min_body, self.slices_per_volume)
@@ -116,10 +121,11 @@ class AttackStudy:
                 for identity, volume in volumes.items():
                     bar.set_postfix_str(f"{identity}: {name or 'clean'}")
                     make = partial(self._clean, volume) if name is None else partial(self._attacked, volume, name)
-                    results[identity] |= self.cells.get(
-                        identity, name or "clean", self._fingerprint(name, volume), make
-                    )
+                    fingerprint = self._fingerprint(name, volume)
+                    results[identity] |= self.cells.get(identity, name or "clean", fingerprint, make)
                     bar.update()
+                if name is None and not any(int(cells["clean"]["counts"][..., 1].sum()) for cells in results.values()):
+                    raise ValueError("the network finds no structure in any slice: there is nothing to attack.")
         return results
 
     def summary(self, results: Mapping[str, Mapping[str, Cell]], resamples: int = 1000) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from monai_shield.detectors import Calibration, sequential_score
 from monai_shield.metrics import residual_harm
 
 from .image_set import MEAN, POOLED, VARIANTS, ImageSet
-from .readings import Row, StudyReadings, known_mean
+from .readings import Row, StudyReadings, judged_by_body, known_mean
 from .summary import slice_dice
 
 __all__ = ["DefenseRows"]
@@ -139,15 +139,24 @@ class DefenseRows:
     def rivals(self) -> Iterator[Row]:
         """Every rival, with the AUC of its own error, on the slices that it was asked for."""
         for name in self.study.rivals.parts:
-            yield from self._rows({"rival": name}, self.readings.pooled, partial(self._rival, name))
+            for given_body in (False, True):
+                names = {"rival": name, "given_body": given_body}
+                yield from self._rows(names, self.readings.pooled, partial(self._rival, name, given_body))
 
-    def _rival(self, name: str, which: ImageSet) -> dict[str, np.ndarray]:
+    def _rival(self, name: str, given_body: bool, which: ImageSet) -> dict[str, np.ndarray]:
         """What a rival makes of one set of attacked images, each (1 + resamples,)."""
         rivals, target, clean = self.study.rivals, which.target or "", ImageSet("clean")
         scans = self.readings.scans(which)[rivals.rows(name, which).numpy()]
 
+        def found(where: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+            """Scores, and the logarithms of the shares of body of the slices that they are of."""
+            scores = self.readings.cell(rivals.search_key(name, where))["scores"].numpy()
+            return scores, self.readings.log_body(where)[rivals.rows(name, where).numpy()]
+
         def searched(where: ImageSet) -> np.ndarray:
-            return self.readings.cell(rivals.search_key(name, where))["scores"].numpy()
+            if not given_body:
+                return found(where)[0]
+            return judged_by_body(*found(where), *found(ImageSet("val")), f"'{name}' in '{where.name}'")
 
         calibration = Calibration.fit(torch.from_numpy(searched(ImageSet("val"))), self.study.t_fp, "empirical")
         readings = self._readings(

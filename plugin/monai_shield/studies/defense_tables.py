@@ -237,10 +237,11 @@ def rival_table(results: Results, variant: str) -> str:
     """One row a rival and target, the pooled attacks, on the slices that it was asked for."""
     found = find(results["rivals"], attack=POOLED, variant=variant)
     rows = [
-        [row["rival"], row["target"], number(row["auc"], 1), *(number(row[name], 2) for name in MEASURES)]
+        [row["rival"], row["target"], "given body" if row["given_body"] else "as they are", number(row["auc"], 1)]
+        + [number(row[name], 2) for name in MEASURES]
         for row in found
     ]
-    return markdown_table(["rival", "target", "AUC", *MEASURES.values()], rows)
+    return markdown_table(["rival", "target", "scores", "AUC", *MEASURES.values()], rows)
 
 
 def write_rows(results: Results, folder: str | Path) -> None:

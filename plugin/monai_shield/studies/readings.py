@@ -27,7 +27,7 @@ from .defenses import DefenseStudy
 from .image_set import MEAN, POOLED, ImageSet
 from .measured import Key, Who
 
-__all__ = ["Row", "StudyReadings", "known_mean"]
+__all__ = ["Row", "StudyReadings", "judged_by_body", "known_mean"]
 
 #: A row of a table, in plain JSON types.
 Row = dict[str, Any]
@@ -64,24 +64,11 @@ class StudyReadings:
             ValueError: where a score has no logarithm, or the validation slices say nothing.
         """
         if given_body:
-            target = which.target if who[1] is None else None
-            clean, own = self._log_scores(ImageSet("val", target), who), self._log_scores(which, who)
-            if not np.isfinite(clean).all():
-                raise ValueError(f"'{who[0]}' has no finite score of a validation slice: none can be judged by it.")
-            return own - self._usual(clean, self.log_body(which))
+            val = ImageSet("val")
+            clean = self.scores(ImageSet("val", which.target if who[1] is None else None), who)
+            own = self.scores(which, who)
+            return judged_by_body(own, self.log_body(which), clean, self.log_body(val), f"'{who[0]}' in '{which.name}'")
         return self.cell(self.study.measured.score_keys(which)[who])["scores"].numpy()
-
-    def _log_scores(self, which: ImageSet, who: Who) -> np.ndarray:
-        scores = self.scores(which, who)
-        if (scores < 0).any():
-            raise ValueError(f"'{who[0]}' has negative scores in '{which.name}': they have no logarithm.")
-        return np.log(np.maximum(scores, np.finfo(np.float64).tiny))
-
-    def _usual(self, clean: np.ndarray, log_body: np.ndarray) -> np.ndarray:
-        """What clean validation scores say of slices with other shares of body, no farther than these reach."""
-        known = self.log_body(ImageSet("val"))
-        curve = np.polyfit(known, clean, min(3, len(np.unique(known)) - 1))
-        return np.polyval(curve, log_body.clip(known.min(), known.max()))
 
     @cache  # noqa: B019
     def log_body(self, which: ImageSet) -> np.ndarray:
@@ -172,6 +159,31 @@ class StudyReadings:
     def interval(self, by_scan: np.ndarray) -> dict[str, float]:
         """Mean over scans of a value of each scan, (V,), with its interval."""
         return self.draws.interval(self.draws.mean(by_scan))
+
+
+def judged_by_body(
+    scores: np.ndarray, log_body: np.ndarray, clean: np.ndarray, clean_log_body: np.ndarray, name: str
+) -> np.ndarray:
+    """
+    Logarithms of scores, less what clean images with as much body usually have, no farther than these reach, (S,).
+
+    Args:
+        scores: of the images, (S,).
+        log_body: logarithm of their share of body, (S,).
+        clean: scores of clean images, (N,).
+        clean_log_body: logarithm of theirs, (N,).
+        name: whose scores they are, for errors.
+
+    Raises:
+        ValueError: where a score has no logarithm, or the clean images say nothing.
+    """
+    if not np.isfinite(clean).all():
+        raise ValueError(f"{name}: a clean score is not finite, and none can be judged by it.")
+    if (scores < 0).any() or (clean < 0).any():
+        raise ValueError(f"{name}: negative scores have no logarithm.")
+    own, usual = (np.log(np.maximum(each, np.finfo(np.float64).tiny)) for each in (scores, clean))
+    curve = np.polyfit(clean_log_body, usual, min(3, len(np.unique(clean_log_body)) - 1))
+    return own - np.polyval(curve, log_body.clip(clean_log_body.min(), clean_log_body.max()))
 
 
 def known_mean(values: Any) -> np.ndarray:
