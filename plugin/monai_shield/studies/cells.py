@@ -25,9 +25,11 @@ from torch import nn
 
 from monai_shield.utils import atomic_path
 
-__all__ = ["CellStore", "file_name", "fingerprint_of", "presented"]
+__all__ = ["CellStore", "Key", "file_name", "fingerprint_of", "presented"]
 
 
+#: Volume, name and fingerprint of a cell.
+Key = tuple[str, str, str]
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 

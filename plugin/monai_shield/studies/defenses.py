@@ -24,7 +24,7 @@ from torch import nn
 from monai_shield.attacks import FrozenNetwork
 from monai_shield.detectors import Detector, ReconstructionDetector
 
-from .cells import CellStore, fingerprint_of, presented
+from .cells import CellStore, Key, fingerprint_of, presented
 from .checks import check_settings, check_study
 from .data import StudyData, person_of
 from .image_set import ImageSet
@@ -190,7 +190,7 @@ class DefenseStudy:
             key = ("targets", name, self.target_fingerprint(name))
             yield Job(f"target {name}", partial(self.cells.has, *key), partial(self._train_target, name, key))
 
-    def _train_target(self, name: str, key: tuple[str, str, str]) -> None:
+    def _train_target(self, name: str, key: Key) -> None:
         part = self.everyone[name]
         before = None if part.after is None else self.trained_target(part.after)
         network = part.train(self.data, self.seed, self.checkpoint(*key), self.device, before)
@@ -202,13 +202,13 @@ class DefenseStudy:
             key = (f"detectors/{name}", str(k), self.detector_fingerprint(name, k))
             yield Job(f"{name} {k}", partial(self.cells.has, *key), partial(self._train_detector, name, k, key))
 
-    def _train_detector(self, name: str, k: int, key: tuple[str, str, str]) -> None:
+    def _train_detector(self, name: str, k: int, key: Key) -> None:
         # another stream of seeds than the targets'
         seed = self.seed + 1000 * (k + 1)
         detector = self.detectors[name].train(self.data, seed, self.checkpoint(*key), self.device)
         self.keep(key, detector)
 
-    def keep(self, key: tuple[str, str, str], network: nn.Module) -> None:
+    def keep(self, key: Key, network: nn.Module) -> None:
         """Keep a trained network; what it took to go on is no longer needed."""
         self.cells.put(*key, {"state": _state(network)})
         checkpoint = self.checkpoint(*key)
@@ -276,7 +276,7 @@ class DefenseStudy:
         made = [self.attacks[attack].attack, self.target_fingerprint(target), self.data.scan_fingerprint(volume)]
         return fingerprint_of(made)
 
-    def adversarial_key(self, target: str, attack: str, volume: str) -> tuple[str, str, str]:
+    def adversarial_key(self, target: str, attack: str, volume: str) -> Key:
         """The cell of a scan's adversarial images, raw and exported, and of what it took to make them."""
         chosen = (self.data.slices_per_volume, self.attacks[attack].every)
         return (
@@ -285,7 +285,7 @@ class DefenseStudy:
             fingerprint_of([self.attack_fingerprint(target, attack, volume), chosen]),
         )
 
-    def _craft(self, target: str, attack: str, volume: str, key: tuple[str, str, str]) -> None:
+    def _craft(self, target: str, attack: str, volume: str, key: Key) -> None:
         """Each slice is a cell by itself: a study with more of them goes on from one with fewer."""
         scan, part = self.data.volumes[volume], self.attacks[attack]
         fingerprint = self.attack_fingerprint(target, attack, volume)

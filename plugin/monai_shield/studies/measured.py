@@ -21,7 +21,7 @@ import torch
 from monai_shield.detectors import Views
 from monai_shield.metrics import overlap_counts
 
-from .cells import fingerprint_of
+from .cells import Key, fingerprint_of
 from .image_set import VARIANTS, ImageSet
 from .jobs import Job
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MeasuredCells", "Who"]
 
-#: Volume, name and fingerprint of a cell.
-Key = tuple[str, str, str]
 #: A detector and its seed; a seed of None for one without training.
 Who = tuple[str, "int | None"]
 

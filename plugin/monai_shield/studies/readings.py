@@ -23,9 +23,10 @@ import torch
 from monai_shield.detectors import Calibration, Views
 from monai_shield.metrics import PersonResamples, dice_of_counts
 
+from .cells import Key
 from .defenses import DefenseStudy
 from .image_set import MEAN, POOLED, ImageSet
-from .measured import Key, Who
+from .measured import Who
 
 __all__ = ["Row", "StudyReadings", "judged_by_body", "known_mean"]
 

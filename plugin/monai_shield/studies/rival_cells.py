@@ -21,7 +21,7 @@ import torch
 from monai_shield.metrics import overlap_counts
 from monai_shield.reformers import DefenseGAN, resample
 
-from .cells import fingerprint_of
+from .cells import Key, fingerprint_of
 from .image_set import VARIANTS, ImageSet
 from .jobs import Job
 from .rivals import DefenseGANPart
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from .defenses import DefenseStudy
 
 __all__ = ["RivalCells"]
-
-Key = tuple[str, str, str]
 
 
 class RivalCells:
