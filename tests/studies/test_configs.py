@@ -9,6 +9,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,20 @@ def test_the_wide_autoencoder_has_the_size_of_the_unet(parse, name):
     wide, unet = (study.detectors[name].training for name in ("AE I, UNet's size", "UNet spatial"))
     assert wide.epochs / wide.batch_size > unet.epochs / unet.batch_size
     assert (wide.every, wide.weight_decay, wide.learning_rate) == (unet.every, unet.weight_decay, unet.learning_rate)
+
+
+@pytest.mark.parametrize("name", ["paper", "paper_compact"])
+def test_a_shorter_training_is_all_that_its_detectors_differ_in(parse, name):
+    detectors = parse(name).get_parsed_content("defense_study").detectors
+    short = {name: part for name, part in detectors.items() if part.group == "length"}
+    assert len(short) == 4
+    for title, part in short.items():
+        long = detectors[title.partition(",")[0]]
+        share = {"a fifth of the steps": 1 / 5, "a third of the steps": 1 / 3}[title.partition(", ")[2]]
+        assert part.training.steps(2031) == pytest.approx(share * long.training.steps(2031), rel=0.06)
+        same = {"training": long.training, "seeds": long.seeds, "group": long.group}
+        assert repr(replace(part, **same).learned()) == repr(long.learned())
+        assert replace(part.training, epochs=1, batch_size=1) == replace(long.training, epochs=1, batch_size=1)
 
 
 @pytest.mark.parametrize("name", PAPERS)

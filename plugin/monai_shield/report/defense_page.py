@@ -50,6 +50,7 @@ GROUPS = {
     "paper": "Table 1: the detectors of the paper",
     "representation": "Detectors by representation of the spectrum",
     "layout": "Detectors by layout of the spectrum",
+    "length": "Detectors by length of their training",
     "magnet": "The detectors of MagNet",
     "baseline": "Baselines, for which no network was trained but a reformer for one",
 }
