@@ -232,7 +232,7 @@ def stored_study():
     random = np.random.default_rng(0)
     targets, attacks, variants = ["UNet", "SegNet", "DenseNet"], ["DAG A", "PGD <4/255>"], ["raw", "exported"]
     groups = {"UNet shifted": "paper", "other & own": "representation", "rolled": "layout"}
-    groups |= {"MagNet AE I": "magnet", "share of zeros": "baseline"}
+    groups |= {"UNet, a third of the steps": "length", "MagNet AE I": "magnet", "share of zeros": "baseline"}
     columns = [
         {"target": target, "attack": attack, "variant": variant}
         for target in [*targets, "mean"]

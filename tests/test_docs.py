@@ -56,7 +56,7 @@ def test_the_page_of_a_study_is_filled_from_its_results_and_only_then(
     (tmp_path / "results.json").write_text(json.dumps(stored_study[0]))
     assert build.fill_study(tmp_path) is True
     filled = page.read_bytes()
-    assert not re.findall(r"<!-- [^/].*? -->\n<!-- /", filled.decode())
+    assert not re.findall(r"<!-- [^/].*? -->\n+<!-- /", filled.decode())
     assert "98.1" in filled.decode()  # what the paper reports stands beside what was found
     assert build.fill_study(tmp_path) is False
     assert page.read_bytes() == filled

@@ -41,7 +41,7 @@ def drawn(monkeypatch):
 def test_every_figure_is_a_png_that_a_phone_can_show(rendered_study):
     figures = {path.stem: path.read_bytes() for path in rendered_study[1].glob("*.png")}
     bars = {f"defenses_{target}_{v}" for target in ("unet", "segnet", "densenet", "mean") for v in ("raw", "exported")}
-    curves = {f"roc_{group}" for group in ("paper", "representation", "layout", "magnet", "baseline")}
+    curves = {f"roc_{group}" for group in ("paper", "representation", "layout", "length", "magnet", "baseline")}
     assert set(figures) == bars | curves | {"spectra", "shift", "radial"}
     for name, picture in figures.items():
         width, height = size_of_png(picture)
