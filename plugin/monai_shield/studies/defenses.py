@@ -136,11 +136,17 @@ class DefenseStudy:
         """Do all of it, or what is left of it."""
         with distributed():
             stages: dict[str, list[Job]] = {
-                "training": [*self._target_jobs(self.targets), *self._detector_jobs()],
-                "attacking": list(self._attack_jobs(self.targets)),
-                "hardening": [*self._target_jobs(self.hardened), *self.rivals.training_jobs()],
-                "attacking the hardened": list(self._attack_jobs(self.hardened)),
-                "searching": list(self.rivals.search_jobs()),
+                "training": [
+                    *self._target_jobs(self.targets),
+                    *self._detector_jobs(),
+                    *self.rivals.training_jobs(),
+                ],
+                # a long training goes first, and the other processes attack beside it
+                "hardening and attacking": [*self._target_jobs(self.hardened), *self._attack_jobs(self.targets)],
+                "attacking the hardened, searching": [
+                    *self._attack_jobs(self.hardened),
+                    *self.rivals.search_jobs(),
+                ],
                 "measuring": [*self.measured.jobs(), *self.rivals.measure_jobs()],
             }
             for description, jobs in stages.items():
