@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import nn
 
-from monai_shield.utils import SUMS_FILE, atomic_path, load_weights, save_weights
+from monai_shield.utils import SUMS_FILE, atomic_path, load_weights, save_weights, seed_torch
 
 
 def test_round_trip_and_sha256sum_agrees(tmp_path: Path) -> None:
@@ -75,3 +75,11 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
         killed_halfway()
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_the_same_seed_the_same_draws_on_the_cpu() -> None:
+    with torch.random.fork_rng(devices=()):
+        seed_torch(3, torch.device("cpu"))
+        drawn = torch.rand(4)
+        torch.manual_seed(3)
+        torch.testing.assert_close(torch.rand(4), drawn, rtol=0, atol=0)

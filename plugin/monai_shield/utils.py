@@ -8,7 +8,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Weights: written whole, read only as they were written."""
+"""What every layer uses: files written whole, weights read only as they were written, one seed on one device."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ __all__ = [
     "first_line",
     "load_weights",
     "save_weights",
+    "seed_torch",
     "sha256",
     "verify_sum",
     "write_sum",
@@ -122,3 +123,11 @@ def load_weights(network: torch.nn.Module, path: str | Path, check_sum: bool = T
     except Exception as error:
         raise ValueError(f"weight file '{path}' cannot be loaded: {first_line(error)}") from error
     return network
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed torch's own random state, on the CPU and on one device; ``torch.manual_seed`` would reach every device."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(seed)

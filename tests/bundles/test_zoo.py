@@ -203,6 +203,17 @@ def geometry(config):
 
 
 @every_bundle
+def test_training_seeds_each_epoch_all_that_draws(bundle):
+    for workflow in ("train.json", "train_detector.json", "train_reformer.json"):
+        config = ConfigParser(read(bundle, workflow))
+        first = config.get("train#handlers")[0]
+        assert first["_target_"] == "monai_shield.handlers.EpochSeed", "before a handler may draw"
+        draw = {"@train#preprocessing"} | ({"@prepare_batch"} if "noise" in str(config.get("prepare_batch")) else set())
+        seeded = first["randomizable"]
+        assert draw == ({seeded} if isinstance(seeded, str) else set(seeded))
+
+
+@every_bundle
 def test_all_workflows_see_an_image_alike(bundle):
     found = {
         "train.json": read(bundle, "train.json")["preprocessing"],

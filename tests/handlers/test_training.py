@@ -14,14 +14,18 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import torch
+from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import LrScheduleHandler, MeanSquaredError, ValidationHandler, from_engine
+from monai.transforms import Compose, RandGaussianNoise
 from torch import nn
 
-from monai_shield.handlers import LearningCurve, ResumableCheckpoint, TrainingProgress
+from monai_shield.handlers import EpochSeed, LearningCurve, ResumableCheckpoint, TrainingProgress
 
 
 def train(folder: Path, epochs: int) -> nn.Module:
@@ -79,3 +83,37 @@ def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     first = train(tmp_path, 2)
     second = train(tmp_path, 2)
     torch.testing.assert_close(first.state_dict(), second.state_dict())
+
+
+def draws(seed: int, epochs: int, start: int = 0) -> list[tuple[float, float, float]]:
+    """What torch, a transform and a transform inside something else draw, an epoch each."""
+    alone, inside = RandGaussianNoise(prob=1.0), SimpleNamespace(noise=Compose([RandGaussianNoise(prob=1.0)]))
+    seen = []
+
+    def step(engine: Engine, batch: int) -> None:
+        torch.rand(2), alone(torch.zeros(1))  # more draws than one, as a training has
+        seen.append((torch.rand(()).item(), alone(torch.zeros(1)).item(), inside.noise(torch.zeros(1)).item()))
+
+    trainer = Engine(step)
+    trainer.add_event_handler(Events.STARTED, lambda: setattr(trainer.state, "epoch", start))
+    EpochSeed(seed, [alone, inside]).attach(trainer)
+    with torch.random.fork_rng(devices=()):
+        trainer.run([0], max_epochs=epochs)
+    return seen
+
+
+def test_an_epoch_draws_the_same_whenever_it_comes() -> None:
+    whole = draws(7, 4)
+    assert draws(7, 4) == whole
+    assert draws(7, 4, start=2) == whole[2:]
+
+
+def test_epochs_and_seeds_draw_differently() -> None:
+    both = [*draws(0, 3), *draws(1, 3)]
+    for of_one_source in zip(*both, strict=True):
+        assert len(set(of_one_source)) == len(both)
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"seed .* -1"):
+        EpochSeed(-1)

@@ -15,7 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from monai_shield.attacks.problem import image_generator, seed_torch
+from monai_shield.attacks.problem import image_generator
+from monai_shield.utils import seed_torch
 
 __all__ = ["ExpectationNetwork"]
 

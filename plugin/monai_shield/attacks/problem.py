@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Outcome", "Problem", "image_generator", "logits_of", "per_image", "seed_torch", "share_held"]
+__all__ = ["Outcome", "Problem", "image_generator", "logits_of", "per_image", "share_held"]
 
 
 @dataclass(frozen=True)
@@ -137,11 +137,3 @@ def image_generator(seed: int, index: int, stream: int = 0) -> torch.Generator:
     """
     state = np.random.SeedSequence([seed, index, stream]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
-
-
-def seed_torch(seed: int, device: torch.device) -> None:
-    """Seed torch's own random state, on the CPU and on one device; ``torch.manual_seed`` would reach every device."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        index = torch.cuda.current_device() if device.index is None else device.index
-        torch.cuda.default_generators[index].manual_seed(seed)

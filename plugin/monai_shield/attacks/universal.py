@@ -34,11 +34,10 @@ from monai_shield.attacks.problem import (
     image_generator,
     logits_of,
     per_image,
-    seed_torch,
     share_held,
 )
 from monai_shield.attacks.targets import Target
-from monai_shield.utils import atomic_path, first_line
+from monai_shield.utils import atomic_path, first_line, seed_torch
 
 __all__ = ["UniversalPerturbation"]
 

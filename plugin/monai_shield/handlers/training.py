@@ -25,8 +25,7 @@ from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 from tqdm import tqdm
 
-from monai_shield.attacks.problem import seed_torch
-from monai_shield.utils import atomic_path
+from monai_shield.utils import atomic_path, seed_torch
 
 __all__ = ["EpochSeed", "LearningCurve", "ResumableCheckpoint", "TrainingProgress"]
 
@@ -124,9 +123,14 @@ class EpochSeed:
         seed: of the whole training; not negative.
         randomizable: what draws from a random state of its own, such as random transforms: anything with a
             ``set_random_state``, whatever has such a thing in it, or a list of these.
+
+    Raises:
+        ValueError: where the seed is negative.
     """
 
     def __init__(self, seed: int, randomizable: Any = ()) -> None:
+        if seed < 0:
+            raise ValueError(f"seed of a training must not be negative, got {seed}.")
         self.seed = seed
         self.randomizable = randomizable
 

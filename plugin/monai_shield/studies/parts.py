@@ -22,11 +22,11 @@ from monai.engines import default_prepare_batch
 from torch import nn
 
 from monai_shield.attacks import Attack
-from monai_shield.attacks.problem import seed_torch
 from monai_shield.detectors import ReconstructionBatch, ReconstructionDetector
 from monai_shield.detectors.reconstruction import Domain, Part, Scaling
 from monai_shield.losses import WeightedLogisticDiceLoss, median_frequency_weights
 from monai_shield.reformers import ReformerBatch
+from monai_shield.utils import seed_torch
 
 from .data import StudyData
 from .training import Training, train_network

@@ -25,9 +25,9 @@ from monai.optimizers import WarmupCosineSchedule
 from monai.transforms import Compose
 from torch.utils.data import Subset
 
-from monai_shield.attacks.problem import seed_torch
 from monai_shield.data import SliceDataset
 from monai_shield.handlers import EpochSeed, LearningCurve, ResumableCheckpoint, TrainingProgress
+from monai_shield.utils import seed_torch
 
 __all__ = ["Training", "train_network"]
 
