@@ -39,8 +39,6 @@ __all__ = ["DefenseStudy"]
 
 Cell = dict[str, Any]
 FACTS = ("steps", "success", "norm_linf", "norm_l2")
-
-
 CLEAN = ImageSet("clean")
 
 
