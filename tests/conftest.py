@@ -250,6 +250,7 @@ def stored_study():
                 "parameters": 1234,
                 "seeds": 2,
                 "steps": 15,
+                "p": 1.0 if group == "magnet" else 2.0,
                 "val_error": [0.012345, 2.0],
             }
             for name, group in groups.items()
@@ -308,7 +309,7 @@ def stored_study():
             "t_fp": 0.05,
             "attacks": {name: {"attack": f"{name}(...)", "every": 1, "pooled": True} for name in attacks},
             "targets": dict.fromkeys(targets, "Training(epochs=1)"),
-            "detectors": {"UNet shifted": "Training(epochs=2)"},
+            "detectors": dict.fromkeys(["UNet shifted", "MagNet AE I"], "Training(epochs=2)"),
         },
         "provenance": {"date": "2026-11-23", "revision": None},
     }

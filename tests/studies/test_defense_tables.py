@@ -25,6 +25,7 @@ from monai_shield.studies.defense_tables import (
     write_rows,
 )
 from monai_shield.studies.published import PAPER_AUC
+from monai_shield.studies.tables import digits
 
 
 def cells(table):
@@ -112,6 +113,22 @@ def test_what_is_no_number_is_a_dash(results):
     }
     header, rows = cells(defense_table(results, "mean", "pooled", "exported"))
     assert [dict(zip(header, row))["of the accepted"] == "–" for row in rows] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(-0.0004, "0.000"), (-0.0006, "-0.001"), (0.0, "0.000"), (math.inf, "inf"), (math.nan, "–")]
+)
+def test_a_rounded_zero_has_no_sign(value, told):
+    assert digits(value) == told
+
+
+def test_an_error_is_told_with_its_norm(results):
+    _, rows = cells(defense_tables(results)["How the networks were trained"])
+    norms = {row[0]: row[4] for row in rows}
+    for row in results["detectors"]:
+        if row["detector"] in norms:
+            assert norms[row["detector"]] == ("L1" if row["group"] == "magnet" else "L2")
+    assert set(norms.values()) == {"", "L1", "L2"}
 
 
 def test_one_seed_has_no_range(results):

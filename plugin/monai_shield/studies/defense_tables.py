@@ -147,8 +147,10 @@ def training_table(results: Results) -> str:
         training = settings["targets"].get(name) if "target" in row else settings["detectors"].get(name)
         if training is not None:
             errors = ", ".join(f"{error:.3g}" for error in row.get("val_error", ()))
-            rows.append([name, f"{row['parameters']:,}", str(row["steps"]), errors, training])
-    return markdown_table(["network", "parameters", "steps", "error on validation slices, by seed", "training"], rows)
+            norm = f"L{row['p']:g}" if row.get("p") else ""
+            rows.append([name, f"{row['parameters']:,}", str(row["steps"]), errors, norm, training])
+    header = ["network", "parameters", "steps", "error on validation slices, by seed", "norm", "training"]
+    return markdown_table(header, rows)
 
 
 def defended(results: Results) -> list[str]:

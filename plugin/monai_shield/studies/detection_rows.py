@@ -64,6 +64,7 @@ class DetectionRows:
             "parameters": self._size(name),
             "seeds": len(seeds),
             "steps": 0 if part is None else part.training.steps(len(self.study.data.train)),
+            "p": None if part is None else part.p,
             "val_error": [] if part is None else [float(self.readings.scores(val, who).mean()) for who in seeds],
         }
 

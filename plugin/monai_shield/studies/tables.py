@@ -50,7 +50,9 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def digits(value: float | None, places: int = 3, unit: float = 1) -> str:
     """A value, in multiples of 1 / ``unit``; a dash where there is none, as NaN or as JSON has it."""
-    return "–" if value is None or math.isnan(value) else f"{unit * value:.{places}f}"
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{round(unit * value, places) + 0.0:.{places}f}"  # a rounded zero has no sign
 
 
 def number(interval: Interval, places: int = 3, unit: float = 1) -> str:
