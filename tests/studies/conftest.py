@@ -292,10 +292,12 @@ def made_up(tiny_study, study_data) -> MadeUp:
                 "C": AttackPart(PGD(0.3)),
             },
             detectors={name: replace(part, seeds=2) for name, part in parts.detectors.items()},
+            reformers={"convolution": "spatial", "blur": partial(nn.AvgPool2d, 3, stride=1, padding=1)},
             defenses={
                 "1": ("spatial", "convolution"),
                 "2": ("shifted", "convolution"),
                 "3": ("spatial", "shifted", "convolution"),
+                "4": ("zeros", "blur"),
             },
             t_fp=0.25,
         )

@@ -47,18 +47,18 @@ def strangeness(known: np.ndarray, limit: float, score: float) -> float:
     return (1 + (known >= limit).sum()) / (1 + (known >= score).sum())
 
 
-def defended(made: Any, guards: tuple[str, ...], which: ImageSet) -> dict[str, float]:
-    """What a defense makes of attacked images, with the scores of both seeds."""
+def defended(made: Any, guards: list[str], reformer: str, which: ImageSet) -> dict[str, float]:
+    """What a defense makes of attacked images, with the scores of both seeds where there are two."""
     target = which.target or ""
     rows, scans, label = made.rows_of(which.kind), made.scans[which], made.labels[which]
     clean = ImageSet("clean", target)
-    bare, reformed = made.predictions[clean, None][rows], made.predictions[which, "convolution"]
+    bare, reformed = made.predictions[clean, None][rows], made.predictions[which, reformer]
     found: dict[str, list[np.ndarray]] = {}
     for k in (0, 1):
         rejected, rejected_clean = np.zeros(len(scans), bool), np.zeros(len(scans), bool)
         strange = []
         for name in guards:
-            who = (name, k)
+            who = (name, k if name in made.study.detectors else None)
             known = made.scores[made.clean_set(target, who, "val"), who]
             limit = lowest_threshold(known, made.study.t_fp / len(guards))
             attacked_scores, clean_scores = made.scores[which, who], made.scores[made.clean_set(target, who), who][rows]
@@ -70,11 +70,7 @@ def defended(made: Any, guards: tuple[str, ...], which: ImageSet) -> dict[str, f
         lost = slice_dice(made, bare, label), slice_dice(made, reformed, label)
         truth = np.repeat([0, 1], [len(rows), len(scans)])
         each = {
-            "auc": [
-                100 * roc_auc_score(truth, np.max(strange, axis=0))
-                if strange
-                else made.auc_by_hand((guards[0], k), which)
-            ],
+            "auc": [100 * roc_auc_score(truth, np.max(strange, axis=0)) if strange else made.auc_by_hand(who, which)],
             "undefended": made.dice_by_scan(made.predictions[which, None], label, scans),
             "reformed": made.dice_by_scan(reformed, label, scans),
             "accepted": made.dice_by_scan(reformed[~rejected], label[~rejected], scans[~rejected]),
@@ -84,7 +80,7 @@ def defended(made: Any, guards: tuple[str, ...], which: ImageSet) -> dict[str, f
             "accepted_attacked": [1 - rejected[scans == i].mean() for i in range(3)],
             "accepted_clean": [1 - rejected_clean[scans == i].mean() for i in range(3)],
             "clean": made.dice_by_scan(bare, label, scans),
-            "clean_reformed": made.dice_by_scan(made.predictions[clean, "convolution"][rows], label, scans),
+            "clean_reformed": made.dice_by_scan(made.predictions[clean, reformer][rows], label, scans),
         }
         for name, values in each.items():
             found.setdefault(name, []).append(np.asarray(values))
@@ -94,11 +90,11 @@ def defended(made: Any, guards: tuple[str, ...], which: ImageSet) -> dict[str, f
 def check_defenses(made: Any, rows: list[dict[str, Any]]) -> None:
     measures = None
     for row in rows:
-        guards = made.study.defenses[row["defense"]][:-1]
-        assert row["detector"] == ", then ".join(guards)
+        *guards, reformer = made.study.defenses[row["defense"]]
+        assert (row["detector"], row["reformer"]) == (", then ".join(guards), reformer)
         targets = list(made.study.targets) if row["target"] == MEAN else [row["target"]]
         attacks = ["A", "B"] if row["attack"] == POOLED else [row["attack"]]
-        each = [defended(made, guards, ImageSet(a, t, row["variant"])) for t in targets for a in attacks]
+        each = [defended(made, guards, reformer, ImageSet(a, t, row["variant"])) for t in targets for a in attacks]
         measures = set(each[0])
         assert measures < set(row)
         for name in measures:

@@ -26,6 +26,7 @@ from torch import nn
 
 from monai_shield.attacks import PGD
 from monai_shield.detectors import ZeroShare
+from monai_shield.metrics import overlap_counts
 from monai_shield.studies import AttackPart, DefenseStudy, DetectorPart, TargetPart, Training
 from monai_shield.studies.defense_summary import DefenseSummary
 from monai_shield.studies.defenses import ImageSet
@@ -267,6 +268,33 @@ def test_seeds_are_those_of_the_part_and_no_more_than_those_of_the_study(tiny_st
     assert {name for _, name in record.kept} == {"2", "spatial 2"}
 
 
+def test_what_needs_no_training_defends_as_well(tiny_study, record) -> None:
+    tiny_study().run()
+    record.clear()
+
+    def blurred(size: int) -> DefenseStudy:
+        blur = partial(nn.AvgPool2d, size, stride=1, padding=size // 2)
+        defenses = {"1": ("spatial", "convolution"), "free": ("zeros", "blur")}
+        study = tiny_study(reformers={"convolution": "spatial", "blur": blur}, defenses=defenses)
+        study.run()
+        return study
+
+    for size in (3, 5):
+        study = blurred(size)
+        assert (record.trained, record.attacked) == (0, [])
+        assert sorted(record.kept) == sorted((f"counts/{name}", "blur") for name in ("tiny, clean", *ATTACKED))
+        record.clear()
+        which = ImageSet("PGD", "tiny", "exported")
+        seen = nn.functional.avg_pool2d(study.images(which), size, stride=1, padding=size // 2)
+        prediction = study.target("tiny")(seen).argmax(1, keepdim=True)
+        cell = study.cells.load(*study.measured.count_keys(which)["blur"])
+        assert cell is not None
+        assert torch.equal(cell["counts"], overlap_counts(prediction, study.labels(which), 3))
+    assert "AvgPool2d'>, 5, stride=1" in study.described()["reformers"]["blur"]
+    rows = DefenseSummary(study, resamples=5).as_dict()["defenses"]
+    assert {(row["detector"], row["reformer"]) for row in rows if row["defense"] == "free"} == {("zeros", "blur")}
+
+
 def test_a_group_that_is_left_out_takes_its_reformers_and_defenses_along(tiny_study) -> None:
     detectors = tiny_study().detectors
     detectors |= {"other": replace(detectors["spatial"], group="others")}
@@ -310,6 +338,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"reformers": {"convolution": "nobody"}}, "reformers name what is not there: nobody"),
     ({"consistency_reformer": "nobody"}, "consistency_reformer name what is not there: nobody"),
     ({"defenses": {"1": ("nobody", "convolution")}}, "defenses name what is not there: nobody"),
+    ({"defenses": {"1": ("zero", "convolution")}}, "defenses name what is not there: zero"),
     ({"defenses": {"1": ("spatial", "nobody")}}, "defenses name what is not there: nobody"),
     ({"reformers": {"convolution": "shifted"}}, "reformer 'convolution': detector 'shifted' is not one in space"),
     ({"attacks": {"clean": AttackPart(PGD(0.1), pooled=True)}}, "no attack may be called 'clean'"),

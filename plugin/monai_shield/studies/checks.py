@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from torch import nn
+
 from monai_shield.detectors import Detector
 
 from .cells import file_name
@@ -31,7 +33,7 @@ def check_study(
     attacks: Mapping[str, AttackPart],
     detectors: Mapping[str, DetectorPart],
     baselines: Mapping[str, Callable[[], Detector]],
-    reformers: Mapping[str, str],
+    reformers: Mapping[str, str | Callable[[], nn.Module]],
     defenses: Mapping[str, Sequence[str]],
     rivals: Mapping[str, DefenseGANPart],
     consistency_reformer: str,
@@ -54,15 +56,16 @@ def check_study(
     if any(part.after is not None for part in targets.values()):
         raise ValueError("a target that begins with another one belongs to the hardened ones.")
     _check_known("hardened targets", [part.after for part in hardened.values() if part.after is not None], targets)
-    _check_known("reformers", reformers.values(), detectors)
+    trained = {name: made for name, made in reformers.items() if isinstance(made, str)}
+    _check_known("reformers", trained.values(), detectors)
     _check_known("consistency_reformer", [consistency_reformer], reformers)
-    for name, made in reformers.items():
+    for name, made in trained.items():
         if detectors[made].domain != "space":
             raise ValueError(f"reformer '{name}': detector '{made}' is not one in space.")
     for name, members in defenses.items():
         if len(members) < 2:
             raise ValueError(f"defense '{name}' needs a detector and a reformer, got {list(members)}.")
-        _check_known("defenses", members[:-1], detectors)
+        _check_known("defenses", members[:-1], {*detectors, *baselines})
         _check_known("defenses", members[-1:], reformers)
 
 

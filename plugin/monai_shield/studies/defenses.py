@@ -58,9 +58,10 @@ class DefenseStudy:
         targets: name to target.
         attacks: name to attack.
         detectors: name to detector by reconstruction error.
-        reformers: name to the name of a detector in space whose network reforms, trained with the first seed.
+        reformers: name to the name of a detector in space whose network reforms, trained with the first seed; or to
+            what makes one without training.
         defenses: name to the names of the detectors, one after the other, and that of the reformer: (detector, ...,
-            reformer).
+            reformer); of trained ones, or of those without training.
         baselines: name to what makes a detector without training; one with a ``fit`` is fitted on training images.
         hardened: name to target that was trained to resist: attacked as well, but not defended.
         rivals: name to defense that is measured on fewer slices, against the pooled attacks.
@@ -84,7 +85,7 @@ class DefenseStudy:
         targets: Mapping[str, TargetPart],
         attacks: Mapping[str, AttackPart],
         detectors: Mapping[str, DetectorPart],
-        reformers: Mapping[str, str],
+        reformers: Mapping[str, str | Callable[[], nn.Module]],
         defenses: Mapping[str, Sequence[str]],
         baselines: Mapping[str, Callable[[], Detector]],
         consistency_reformer: str,
@@ -109,11 +110,14 @@ class DefenseStudy:
         self.attacks = dict(attacks)
         self.detectors = {name: part for name, part in detectors.items() if groups is None or part.group in groups}
         self.known = {*detectors, *baselines}
-        self.reformers = {name: made for name, made in reformers.items() if made in self.detectors}
+        self.reformers = {
+            name: made for name, made in reformers.items() if not isinstance(made, str) or made in self.detectors
+        }
+        guards = {*self.detectors, *baselines}
         self.defenses = {
             name: tuple(parts)
             for name, parts in defenses.items()
-            if parts[-1] in self.reformers and all(guard in self.detectors for guard in parts[:-1])
+            if parts[-1] in self.reformers and guards.issuperset(parts[:-1])
         }
         self.baselines = dict(baselines)
         self.consistency_reformer = consistency_reformer
@@ -169,7 +173,9 @@ class DefenseStudy:
             "targets": {name: presented(part.training) for name, part in self.everyone.items()},
             "rivals": {name: presented(part) for name, part in self.rivals.parts.items()},
             "detectors": {name: presented(part.training) for name, part in self.detectors.items()},
-            "reformers": self.reformers,
+            "reformers": {
+                name: made if isinstance(made, str) else presented(made) for name, made in self.reformers.items()
+            },
             "defenses": {name: list(parts) for name, parts in self.defenses.items()},
         }
 
@@ -249,9 +255,16 @@ class DefenseStudy:
         detector.network = FrozenNetwork(detector.network)
         return detector.eval()
 
+    def reformer_fingerprint(self, name: str) -> str:
+        """Of what a reformer depends on."""
+        made = self.reformers[name]
+        return self.detector_fingerprint(made, 0) if isinstance(made, str) else fingerprint_of([made])
+
+    @cache  # noqa: B019
     def reformer(self, name: str) -> nn.Module:
-        """A trained reformer."""
-        return self.detector(self.reformers[name]).network
+        """A reformer, trained or without training."""
+        made = self.reformers[name]
+        return self.detector(made).network if isinstance(made, str) else made().to(self.device).eval()
 
     @cached_property
     def fitted_baselines(self) -> dict[str, Detector]:

@@ -74,7 +74,8 @@ class DetectionRows:
             return number_of_parameters(self.study.detectors[name].network())
         made = self.study.baselines[name]()
         if isinstance(made, PredictionConsistency) and made.reformer is None:
-            return self._size(self.study.reformers[self.study.consistency_reformer])
+            reformer = self.study.reformers[self.study.consistency_reformer]
+            return self._size(reformer) if isinstance(reformer, str) else number_of_parameters(reformer())
         return number_of_parameters(made)
 
     def group(self, name: str) -> str:

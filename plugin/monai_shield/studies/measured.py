@@ -69,7 +69,7 @@ class MeasuredCells:
                 made = [fingerprint, study.detector_fingerprint(name, k), study.detectors[name].p]
                 keys[name, k] = (heading, f"{name} {k}", fingerprint_of(made))
         if which.target is not None:
-            reformer = self._reformer_fingerprint(study.consistency_reformer)
+            reformer = study.reformer_fingerprint(study.consistency_reformer)
             for name, make in study.baselines.items():
                 made = [fingerprint, make, reformer, study.data.fingerprint("train")]
                 keys[name, None] = (heading, name, fingerprint_of(made))
@@ -86,7 +86,7 @@ class MeasuredCells:
             ways += study.reformers
         keys: dict[str | None, Key] = {}
         for way in ways:
-            made = None if way is None else self._reformer_fingerprint(way)
+            made = None if way is None else study.reformer_fingerprint(way)
             keys[way] = (f"counts/{which.name}", way or "bare", fingerprint_of([fingerprint, made]))
         return keys
 
@@ -95,9 +95,6 @@ class MeasuredCells:
         for which in self.sets():
             keys = [*self.score_keys(which).values(), *self.count_keys(which).values()]
             yield Job(which.name, partial(self._all_there, keys), partial(self._measure, which))
-
-    def _reformer_fingerprint(self, name: str) -> str:
-        return self.study.detector_fingerprint(self.study.reformers[name], 0)
 
     def _all_there(self, keys: Sequence[Key]) -> bool:
         return all(self.study.cells.has(*key) for key in keys)
