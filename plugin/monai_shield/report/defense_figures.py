@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,7 +80,7 @@ def defense_bars(results: Results, target: str, variant: str, attack: str = POOL
     axes.set_ylim(len(rows) - 0.4, -0.6)  # the first on top, and its bars whole
     axes.set_xlabel("Dice", fontsize=FONT)
     name = "mean over the targets" if target == MEAN else target
-    axes.set_title(f"{name}, {attack} attacks, {variant}", fontsize=FONT)
+    figure.suptitle(f"{name}, {attack} attacks, {variant}", fontsize=FONT)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL)
     return rendered(figure, DPI)
 
@@ -172,8 +173,8 @@ def _styles(number: int) -> list[dict[str, Any]]:
 
 
 def _defense(row: Mapping[str, Any]) -> str:
-    """A defense's number, its detectors below each other, and its reformer."""
-    return f"{row['defense']}: " + row["detector"].replace(", then ", ",\nthen ") + f"\n→ {row['reformer']}"
+    """A defense's number, its detectors, and below them its reformer, in narrow lines."""
+    return textwrap.fill(f"{row['defense']}: {row['detector']}", 30) + f"\n→ {row['reformer']}"
 
 
 def _intervals(rows: Sequence[Mapping[str, float | None]]) -> np.ndarray:
