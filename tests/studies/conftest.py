@@ -292,7 +292,7 @@ def made_up(tiny_study, study_data) -> MadeUp:
                 "C": AttackPart(PGD(0.3)),
             },
             detectors={name: replace(part, seeds=2) for name, part in parts.detectors.items()},
-            reformers={"convolution": "spatial", "blur": partial(nn.AvgPool2d, 3, stride=1, padding=1)},
+            reformers={"convolution": "spatial", "blur": nn.AvgPool2d(3, stride=1, padding=1)},
             defenses={
                 "1": ("spatial", "convolution"),
                 "2": ("shifted", "convolution"),

@@ -122,6 +122,8 @@ def test_a_study_of_the_paper_is_what_its_config_says(parse, name, tmp_path):
     assert list(study.targets) == ["UNet", "SegNet", "DenseNet"]
     assert [study.defenses[str(number)] for number in range(1, 17)] == TABLE_2
     assert list(study.defenses)[16:] == ["less", "MagNet", "energy", "median"]
+    # one filter, so that its predictions are shared
+    assert study.baselines["squeezing by a median filter"]().reformer is study.reformers["median filter"]
     assert list(study.detectors)[:8] == [name for name, _, _ in TABLE_1] == list(PAPER_AUC)
     with torch.device("meta"):
         for name, kind, domain in TABLE_1:

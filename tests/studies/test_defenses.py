@@ -25,7 +25,7 @@ from monai.transforms import RandGaussianNoised
 from torch import nn
 
 from monai_shield.attacks import PGD
-from monai_shield.detectors import ZeroShare
+from monai_shield.detectors import PredictionConsistency, ZeroShare
 from monai_shield.metrics import overlap_counts
 from monai_shield.studies import AttackPart, DefenseStudy, DetectorPart, TargetPart, Training
 from monai_shield.studies.defense_summary import DefenseSummary
@@ -273,7 +273,7 @@ def test_what_needs_no_training_defends_as_well(tiny_study, record) -> None:
     record.clear()
 
     def blurred(size: int) -> DefenseStudy:
-        blur = partial(nn.AvgPool2d, size, stride=1, padding=size // 2)
+        blur = nn.AvgPool2d(size, stride=1, padding=size // 2)
         defenses = {"1": ("spatial", "convolution"), "free": ("zeros", "blur")}
         study = tiny_study(reformers={"convolution": "spatial", "blur": blur}, defenses=defenses)
         study.run()
@@ -290,9 +290,22 @@ def test_what_needs_no_training_defends_as_well(tiny_study, record) -> None:
         cell = study.cells.load(*study.measured.count_keys(which)["blur"])
         assert cell is not None
         assert torch.equal(cell["counts"], overlap_counts(prediction, study.labels(which), 3))
-    assert "AvgPool2d'>, 5, stride=1" in study.described()["reformers"]["blur"]
+    assert "AvgPool2d(kernel_size=5" in study.described()["reformers"]["blur"]
     rows = DefenseSummary(study, resamples=5).as_dict()["defenses"]
     assert {(row["detector"], row["reformer"]) for row in rows if row["defense"] == "free"} == {("zeros", "blur")}
+
+
+def test_a_filter_that_detects_and_reforms_is_asked_once(tiny_study, record) -> None:
+    blur = nn.AvgPool2d(3, stride=1, padding=1)
+    parts = tiny_study()
+    reformers = parts.reformers | {"blur": blur}
+    tiny_study("reforms", reformers=reformers).run()
+    before = record.forwards
+    record.clear()
+    squeezing = parts.baselines | {"squeezing": partial(PredictionConsistency, reformer=blur)}
+    tiny_study("both", reformers=reformers, baselines=squeezing).run()
+    # one more pass for the validation slices, for which there is no Dice
+    assert record.forwards == before + len(parts.data.val) // parts.batch_size + 1
 
 
 def test_a_group_that_is_left_out_takes_its_reformers_and_defenses_along(tiny_study) -> None:

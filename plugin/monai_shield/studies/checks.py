@@ -33,7 +33,7 @@ def check_study(
     attacks: Mapping[str, AttackPart],
     detectors: Mapping[str, DetectorPart],
     baselines: Mapping[str, Callable[[], Detector]],
-    reformers: Mapping[str, str | Callable[[], nn.Module]],
+    reformers: Mapping[str, str | nn.Module],
     defenses: Mapping[str, Sequence[str]],
     rivals: Mapping[str, DefenseGANPart],
     consistency_reformer: str,
@@ -56,7 +56,7 @@ def check_study(
     if any(part.after is not None for part in targets.values()):
         raise ValueError("a target that begins with another one belongs to the hardened ones.")
     _check_known("hardened targets", [part.after for part in hardened.values() if part.after is not None], targets)
-    trained = {name: made for name, made in reformers.items() if isinstance(made, str)}
+    trained = {name: made for name, made in reformers.items() if not isinstance(made, nn.Module)}
     _check_known("reformers", trained.values(), detectors)
     _check_known("consistency_reformer", [consistency_reformer], reformers)
     for name, made in trained.items():

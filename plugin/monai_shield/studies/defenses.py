@@ -58,8 +58,8 @@ class DefenseStudy:
         targets: name to target.
         attacks: name to attack.
         detectors: name to detector by reconstruction error.
-        reformers: name to the name of a detector in space whose network reforms, trained with the first seed; or to
-            what makes one without training.
+        reformers: name to the name of a detector in space whose network reforms, trained with the first seed; or
+            to one without training. A baseline that holds the same one shares its predictions.
         defenses: name to the names of the detectors, one after the other, and that of the reformer: (detector, ...,
             reformer); of trained ones, or of those without training.
         baselines: name to what makes a detector without training; one with a ``fit`` is fitted on training images.
@@ -85,7 +85,7 @@ class DefenseStudy:
         targets: Mapping[str, TargetPart],
         attacks: Mapping[str, AttackPart],
         detectors: Mapping[str, DetectorPart],
-        reformers: Mapping[str, str | Callable[[], nn.Module]],
+        reformers: Mapping[str, str | nn.Module],
         defenses: Mapping[str, Sequence[str]],
         baselines: Mapping[str, Callable[[], Detector]],
         consistency_reformer: str,
@@ -111,7 +111,7 @@ class DefenseStudy:
         self.detectors = {name: part for name, part in detectors.items() if groups is None or part.group in groups}
         self.known = {*detectors, *baselines}
         self.reformers = {
-            name: made for name, made in reformers.items() if not isinstance(made, str) or made in self.detectors
+            name: made for name, made in reformers.items() if isinstance(made, nn.Module) or made in self.detectors
         }
         guards = {*self.detectors, *baselines}
         self.defenses = {
@@ -174,7 +174,7 @@ class DefenseStudy:
             "rivals": {name: presented(part) for name, part in self.rivals.parts.items()},
             "detectors": {name: presented(part.training) for name, part in self.detectors.items()},
             "reformers": {
-                name: made if isinstance(made, str) else presented(made) for name, made in self.reformers.items()
+                name: presented(made) if isinstance(made, nn.Module) else made for name, made in self.reformers.items()
             },
             "defenses": {name: list(parts) for name, parts in self.defenses.items()},
         }
@@ -258,13 +258,12 @@ class DefenseStudy:
     def reformer_fingerprint(self, name: str) -> str:
         """Of what a reformer depends on."""
         made = self.reformers[name]
-        return self.detector_fingerprint(made, 0) if isinstance(made, str) else fingerprint_of([made])
+        return fingerprint_of([made]) if isinstance(made, nn.Module) else self.detector_fingerprint(made, 0)
 
-    @cache  # noqa: B019
     def reformer(self, name: str) -> nn.Module:
         """A reformer, trained or without training."""
         made = self.reformers[name]
-        return self.detector(made).network if isinstance(made, str) else made().to(self.device).eval()
+        return made.to(self.device).eval() if isinstance(made, nn.Module) else self.detector(made).network
 
     @cached_property
     def fitted_baselines(self) -> dict[str, Detector]:

@@ -75,7 +75,7 @@ class DetectionRows:
         made = self.study.baselines[name]()
         if isinstance(made, PredictionConsistency) and made.reformer is None:
             reformer = self.study.reformers[self.study.consistency_reformer]
-            return self._size(reformer) if isinstance(reformer, str) else number_of_parameters(reformer())
+            return self._size(reformer) if isinstance(reformer, str) else number_of_parameters(reformer)
         return number_of_parameters(made)
 
     def group(self, name: str) -> str:
