@@ -8,10 +8,10 @@ PEERS := .venv-peers
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help demo test lint types unit peers bench bench-peers study-results study-report docs clean
+.PHONY: help demo test lint types unit peers bench bench-peers study-results study-networks study-report docs clean
 
 help: ## show this help
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/installed $(PEERS)/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(@D)
@@ -49,16 +49,23 @@ bench: $(VENV)/installed ## the tables of benchmarks/
 bench-peers: $(PEERS)/peers ## speed and memory of the attacks beside those of other libraries
 	$(PEERS)/bin/python benchmarks/attacks.py
 
-study-results: $(VENV)/installed ## take over the results of the compact study from runs/, then study-report
-	cp runs/paper_compact/results.json runs/paper_compact/spectra.npz docs/study/
+FROM ?= runs/paper_compact
+TO ?= docs/study
+study-results: $(VENV)/installed ## take over the results of a study (FROM=runs/paper_compact TO=docs/study), then study-report
+	cp $(FROM)/results.json $(FROM)/spectra.npz $(TO)/
 	$(MAKE) study-report
 
-study-report: $(VENV)/installed ## figures, page and tables of docs/study, from its results.json and spectra.npz
+study-networks: ## take over the networks of a study (FROM, TO), without what trained them
+	mkdir -p $(TO)/networks
+	tar -C $(FROM)/cells -cf - --exclude='*.csv' --exclude='*.checkpoint' targets detectors rivals | tar -C $(TO)/networks -xf -
+
+study-report: $(VENV)/installed ## figures, pages and tables of docs/study, from each results.json and spectra.npz
 	$(BIN)/python -m monai_shield report docs/study
+	$(BIN)/python -m monai_shield report docs/study/further
 	$(BIN)/python docs/build.py
 
 docs: $(VENV)/installed ## fill the generated parts of the pages
 	$(BIN)/python docs/build.py
 
-clean: ## remove what the targets made
-	rm -rf $(VENV) $(PEERS) demo runs build
+clean: ## remove what the targets made, not the runs of studies
+	rm -rf $(VENV) $(PEERS) demo build

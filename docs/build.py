@@ -43,6 +43,7 @@ from monai_shield.studies.tables import (
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "brain_mri_shield" / "docs"
 STUDY = ROOT / "docs" / "study"
+FURTHER = STUDY / "further"
 
 
 def api_list() -> str:
@@ -123,32 +124,46 @@ def one_defense(results: Mapping[str, Any], defense: str, given_body: bool) -> s
     return markdown_table(["target", "AUC, paper", "AUC, here", *columns.values()], rows)
 
 
-def study_parts(results: dict) -> dict[str, str]:
-    """
-    The tables of the study of defenses by title, its figures by name, and what the numbers came from.
+def attack_by_attack(results: Mapping[str, Any], defense: str, given_body: bool) -> str:
+    """What one defense achieves against each attack on each target, exported."""
+    columns = {"clean": "clean, undefended"} | MEASURES
+    rows = []
+    for row in find(results["defenses"], defense=defense, variant="exported", given_body=given_body):
+        if row["attack"] != POOLED:
+            numbers = [number(row["auc"], 1), *(number(row[key], 2) for key in columns)]
+            rows.append([row["target"], row["attack"], *numbers])
+    return markdown_table(["target", "attack", "AUC", *columns.values()], rows)
 
-    The tables of single attacks are too many for a page without folds: they stand in ``report.html``.
-    """
-    tables = defense_tables(results)
+
+def study_parts(results: dict) -> dict[str, str]:
+    """The tables of the study of defenses by title, its figures by name, and what the numbers came from."""
     return {
         "row by row": row_by_row(results, json.loads((STUDY / "reasons.json").read_text())),
         "defense 13": one_defense(results, "13", given_body=False),
         "defense 13, given body": one_defense(results, "13", given_body=True),
+        "defense 13, attack by attack": attack_by_attack(results, "13", given_body=False),
+        "defense 13, attack by attack, given body": attack_by_attack(results, "13", given_body=True),
+        "median, attack by attack": attack_by_attack(results, "median", given_body=False),
         "claims": claim_table(results),
-        **{title: table for title, table in tables.items() if not title.startswith("AUC by detector")},
+        **defense_tables(results),
         **{f"figure {name}": f"![{text}]({name}.png)" for name, text in defense_captions(results).items()},
         "provenance": provenance(results),
     }
 
 
 def fill_study(folder: Path = STUDY) -> bool:
-    """Fill the page of the study of defenses where its results are there; returns whether it changed."""
+    """
+    Fill the page of a study of defenses where its results are there; returns whether it changed.
+
+    A page shows what it has markers for: all is too much without folds, and stands in ``report.html``.
+    """
     page, file = folder / "README.md", folder / "results.json"
     if not file.is_file():
         return False
+    parts = study_parts(json.loads(file.read_text()))
     # a table of which these results have nothing must not stay as it was
-    nothing = dict.fromkeys(re.findall(r"^<!-- ([^/].*) -->$", page.read_text(), re.MULTILINE), "")
-    return fill_markers(page, nothing | study_parts(json.loads(file.read_text())))
+    shown = re.findall(r"^<!-- ([^/].*) -->$", page.read_text(), re.MULTILINE)
+    return fill_markers(page, {name: parts.get(name, "") for name in shown})
 
 
 def main() -> bool:
@@ -183,6 +198,7 @@ def main() -> bool:
         fill_markers(ROOT / "docs" / "attacks.md", attacks),
         fill_markers(ROOT / "docs" / "api.md", {"api": api_list()}),
         fill_study(),
+        fill_study(FURTHER),
     ]
     return any(changed)
 

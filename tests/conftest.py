@@ -267,10 +267,12 @@ def stored_study():
             for target in [*targets, "UNet, distilled"]
         ],
         "undefended": [
-            {**column, "hardened": False, "slices": 3, "clean": _interval(random), "attacked": _interval(random)}
+            {"target": target, "hardened": target == "UNet, distilled", "attack": attack, "variant": variant}
+            | {"slices": 3, "clean": _interval(random), "attacked": _interval(random)}
             | {"steps": 20.0, "success": 0.5, "norm_linf": 2 / 255, "norm_l2": 1.25}
-            for column in columns
-            if column["target"] != "mean" and column["attack"] != "pooled"
+            for target in [*targets, "UNet, distilled"]
+            for attack in attacks
+            for variant in variants
         ],
         "detection": [
             {"detector": name, "group": group, **column, "auc": _interval(random, 50, 100), "seeds": [60.0, 71.25]}

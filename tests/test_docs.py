@@ -58,14 +58,40 @@ def test_the_page_of_a_study_is_filled_from_its_results_and_only_then(
     filled = page.read_bytes()
     assert not re.findall(r"<!-- [^/].*? -->\n+<!-- /", filled.decode())
     assert "98.1" in filled.decode()  # what the paper reports stands beside what was found
+    # what the two pages leave to report.html: detectors against single attacks
+    both = text + (ROOT / "docs" / "study" / "further" / "README.md").read_text()
+    left = build.study_parts(stored_study[0]).keys() - set(re.findall(r"<!-- ([^/].*?) -->", both))
+    assert all(name.startswith("AUC by detector, ") for name in left)
     assert build.fill_study(tmp_path) is False
     assert page.read_bytes() == filled
     # a table that other results have nothing of does not stay
-    (tmp_path / "results.json").write_text(json.dumps(stored_study[0] | {"rivals": [], "comparisons": []}))
+    (tmp_path / "results.json").write_text(json.dumps(stored_study[0] | {"comparisons": []}))
     assert build.fill_study(tmp_path) is True
-    assert re.findall(r"<!-- (.*?) -->\n+<!-- /", page.read_text()) == [
-        f"{table}, {variant}" for table in ("Comparisons", "Rivals, pooled") for variant in ("exported", "raw")
-    ]
+    emptied = re.findall(r"<!-- (.*?) -->\n+<!-- /", page.read_text())
+    assert emptied == [f"Comparisons, {variant}" for variant in ("exported", "raw")]
+
+
+def test_a_page_shows_of_a_study_what_it_has_markers_for(
+    build: ModuleType, stored_study: tuple[dict, dict], tmp_path: Path
+) -> None:
+    results, page = stored_study[0], tmp_path / "README.md"
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    name = "defense 13, attack by attack"
+    page.write_text(f"<!-- {name} -->\n<!-- /{name} -->\n<!-- no table -->\n")
+    with pytest.raises(ValueError, match="no markers 'no table'"):
+        build.fill_study(tmp_path)
+    page.write_text(page.read_text() + "old\n<!-- /no table -->\n")
+    assert build.fill_study(tmp_path) is True
+    lines = page.read_text().splitlines()
+    rows = [re.split(r"\s*\|\s*", line)[1:] for line in lines if line.startswith("| ")]
+    where = {"defense": "13", "variant": "exported", "given_body": False}
+    found = [row for row in build.find(results["defenses"], **where) if row["attack"] != "pooled"]
+    assert len(found) == 3 * 2
+    assert [row[:2] for row in rows] == [["target", "attack"], *([row["target"], row["attack"]] for row in found)]
+    for shown, row in zip(rows[1:], found):
+        assert shown[2].startswith(f"{row['auc']['value']:.1f} ")
+        assert shown[5].startswith(f"{row['reformed']['value']:.2f} ")
+    assert "old" not in lines
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

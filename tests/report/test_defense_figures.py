@@ -42,7 +42,7 @@ def test_every_figure_is_a_png_that_a_phone_can_show(rendered_study):
     figures = {path.stem: path.read_bytes() for path in rendered_study[1].glob("*.png")}
     bars = {f"defenses_{target}_{v}" for target in ("unet", "segnet", "densenet", "mean") for v in ("raw", "exported")}
     curves = {f"roc_{group}" for group in ("paper", "representation", "layout", "length", "magnet", "baseline")}
-    assert set(figures) == bars | curves | {"spectra", "shift", "radial"}
+    assert set(figures) == bars | curves | {"bare_targets", "spectra", "shift", "radial"}
     for name, picture in figures.items():
         width, height = size_of_png(picture)
         assert width == round(module.WIDTH * module.DPI) <= 10 * module.DPI, name
@@ -53,6 +53,7 @@ def test_every_figure_is_a_png_that_a_phone_can_show(rendered_study):
 def test_the_same_results_are_the_same_files(made_up_study, rendered_study):
     results, spectra = made_up_study
     again = {
+        "bare_targets": module.bare_bars(results),
         "defenses_unet_raw": module.defense_bars(results, "UNet", "raw"),
         "roc_paper": module.roc_figure(results, "paper"),
         "spectra": module.spectra_figure(results, spectra),
@@ -84,6 +85,24 @@ def test_a_bar_is_as_long_as_the_dice_and_its_line_is_the_interval(made_up_study
     assert axes.get_xlim()[1] >= 1
     lines = [line.get_xdata()[0] for line in axes.lines]
     assert lines == [rows[0]["clean"]["value"], rows[0]["undefended"]["value"]]
+
+
+def test_a_bare_target_has_a_bar_an_attack_and_a_line_for_clean(made_up_study, drawn):
+    results, _ = made_up_study
+    module.bare_bars(results)
+    (axes,) = drawn[0].axes
+    targets = [row["target"] for row in results["targets"]]
+    assert [bars.get_label() for bars in axes.containers] == targets
+    for number, (target, bars) in enumerate(zip(targets, axes.containers, strict=True)):
+        where = {"target": target, "variant": "exported"}
+        rows = [row for row in results["undefended"] if all(row[key] == value for key, value in where.items())]
+        interval, clean = (lines.get_segments() for lines in axes.collections[2 * number : 2 * number + 2])
+        for bar, whisker, line, row in zip(bars, interval, clean, rows, strict=True):
+            assert bar.get_width() == row["attacked"]["value"]
+            assert whisker[:, 0].tolist() == [row["attacked"]["low"], row["attacked"]["high"]]
+            assert line[:, 0].tolist() == [row["clean"]["value"]] * 2
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["DAG A", "PGD <4/255>"]
+    assert axes.yaxis_inverted()
 
 
 def test_what_is_missing_is_a_dash_and_no_bar_of_length_0(made_up_study, drawn):

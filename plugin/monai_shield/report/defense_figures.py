@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +27,7 @@ from monai_shield.studies.image_set import MEAN, POOLED, VARIANTS
 
 from .figures import rendered
 
-__all__ = ["defense_bars", "radial_figure", "roc_figure", "shift_figure", "spectra_figure"]
+__all__ = ["bare_bars", "defense_bars", "radial_figure", "roc_figure", "shift_figure", "spectra_figure"]
 
 Results = Mapping[str, Any]
 #: Width in inches: on a phone's page, some 4 inches wide, 9 points are still 6.
@@ -47,6 +48,24 @@ READINGS = (
 )
 #: Panels of images a row.
 COLUMNS = 4
+
+
+def bare_bars(results: Results) -> bytes:
+    """Dice of every target without a defense under each exported attack, with 95 % intervals, and a line for clean."""
+    targets, attacks = [row["target"] for row in results["targets"]], attack_columns(results)
+    figure = Figure(figsize=(WIDTH, (0.13 * len(targets) + 0.1) * len(attacks) + 1.4), layout="constrained")
+    axes = figure.subplots()
+    places, height = np.arange(len(attacks)), 0.8 / len(targets)
+    for offset, (target, color) in enumerate(zip(targets, itertools.cycle(COLORS))):
+        found = {row["attack"]: row for row in find(results["undefended"], target=target, variant="exported")}
+        centers = places + height * (offset - (len(targets) - 1) / 2)
+        values, low, high = _intervals([found[attack]["attacked"] for attack in attacks])
+        axes.barh(centers, values, height, color=color, label=target)
+        axes.hlines(centers, low, high, color="black", linewidth=0.8)
+        clean, _, _ = _intervals([found[attack]["clean"] for attack in attacks])
+        axes.vlines(clean, centers - height / 2, centers + height / 2, color=color, linewidth=2)
+    _finish_bars(figure, axes, [_wrapped(attack) for attack in attacks])
+    return rendered(figure, DPI)
 
 
 def defense_bars(results: Results, target: str, variant: str, attack: str = POOLED) -> bytes:
@@ -74,14 +93,9 @@ def defense_bars(results: Results, target: str, variant: str, attack: str = POOL
         for name, label, dashes in (("clean", "clean", "-"), ("undefended", "attacked", ":")):
             (value,), _, _ = _intervals([rows[0][name]])
             axes.axvline(value, color="black", linewidth=1, linestyle=dashes, label=f"{label}, no defense")
-    axes.set_yticks(places, [_defense(row) for row in rows], fontsize=SMALL)
-    axes.tick_params(axis="x", labelsize=SMALL)
-    axes.set_xlim(0, 1.01)
-    axes.set_ylim(len(rows) - 0.4, -0.6)  # the first on top, and its bars whole
-    axes.set_xlabel("Dice", fontsize=FONT)
     name = "mean over the targets" if target == MEAN else target
     figure.suptitle(f"{name}, {attack} attacks, {variant}", fontsize=FONT)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL)
+    _finish_bars(figure, axes, [_defense(row) for row in rows])
     return rendered(figure, DPI)
 
 
@@ -181,6 +195,16 @@ def _intervals(rows: Sequence[Mapping[str, float | None]]) -> np.ndarray:
     """Value, low and high, (3, rows); what is not a number is left out of the picture."""
     keys = ("value", "low", "high")
     return np.array([[np.nan if row[key] is None else row[key] for row in rows] for key in keys], dtype=np.float64)
+
+
+def _finish_bars(figure: Figure, axes: Axes, labels: Sequence[str]) -> None:
+    """The frame of horizontal bars of Dice, a label a group, and their legend."""
+    axes.set_yticks(np.arange(len(labels)), labels, fontsize=SMALL)
+    axes.tick_params(axis="x", labelsize=SMALL)
+    axes.set_xlim(0, 1.01)
+    axes.set_ylim(len(labels) - 0.4, -0.6)  # the first on top, and its bars whole
+    axes.set_xlabel("Dice", fontsize=FONT)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL)
 
 
 def _panel(axes: Axes, image: np.ndarray, title: str, **settings: Any) -> None:
