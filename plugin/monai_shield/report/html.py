@@ -40,12 +40,13 @@ h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ddd; }
 h3 { font-size: 1rem; margin: 1rem 0 0; }
 p { margin: .4rem 0; }
 .notice { background: #fff6e0; border-left: .3rem solid #e0a000; padding: .6rem .8rem; margin: 1rem 0; }
-body.wide { max-width: 84rem; }
+body.wide { max-width: 104rem; }
 .wide p, .wide nav { max-width: 60rem; }
 nav ul { columns: 16rem; margin: .4rem 0; padding-left: 1.2rem; }
 summary { cursor: pointer; padding: .3rem 0; }
 .beside { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: flex-start; }
-.beside > * { flex: 1 1 30rem; min-width: 0; }
+.beside > * { flex: 1 1 44rem; min-width: 0; }
+.beside > figure { flex-basis: 30rem; }
 figure { margin: 1rem 0; }
 .wide figure { max-width: 42rem; }
 img { display: block; width: 100%; height: auto; }
