@@ -62,7 +62,7 @@ def test_targets_and_structures_have_a_place_each(results):
 def test_a_perturbation_is_told_in_steps_of_8_bits(results):
     results["undefended"][0]["norm_l2"] = None
     header, rows = cells(undefended_table(results))
-    assert len(rows) == 3 * 2 * 2
+    assert len(rows) == (3 + 1) * 2 * 2
     first = dict(zip(header, rows[0]))
     assert (first["L∞, /255"], first["L2"], first["steps"], first["slices"]) == ("2.0", "–", "20", "3")
 
