@@ -56,6 +56,8 @@ study-results: $(VENV)/installed ## take over the results of a study (FROM=runs/
 	$(MAKE) study-report
 
 study-networks: ## take over the networks of a study (FROM, TO), without what trained them
+	test -d $(FROM)/cells
+	rm -rf $(TO)/networks
 	mkdir -p $(TO)/networks
 	tar -C $(FROM)/cells -cf - --exclude='*.csv' --exclude='*.checkpoint' targets detectors rivals | tar -C $(TO)/networks -xf -
 

@@ -44,6 +44,8 @@ ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "brain_mri_shield" / "docs"
 STUDY = ROOT / "docs" / "study"
 FURTHER = STUDY / "further"
+#: Columns of what a defense achieves, after its AUC.
+ACHIEVED = {"clean": "clean, undefended"} | MEASURES
 
 
 def api_list() -> str:
@@ -112,27 +114,27 @@ def row_by_row(results: Mapping[str, Any], reasons: Mapping[str, str] | None = N
     return markdown_table(header if reasons is None else [*header, "why"], rows)
 
 
+def achieved(row: Mapping[str, Any]) -> list[str]:
+    """AUC of a defense, and its columns of Dice and shares."""
+    return [number(row["auc"], 1), *(number(row[key], 2) for key in ACHIEVED)]
+
+
 def one_defense(results: Mapping[str, Any], defense: str, given_body: bool) -> str:
     """What one defense achieves against the pooled attacks, exported, beside the paper's AUC of its detector."""
-    columns = {"clean": "clean, undefended"} | MEASURES
     where = {"defense": defense, "attack": POOLED, "variant": "exported", "given_body": given_body}
     rows = []
     for target in all_targets(results):
         for row in find(results["defenses"], target=target, **where):
             paper = PAPER_AUC[row["detector"]][target]
-            rows.append([target, f"{paper:.1f}", number(row["auc"], 1), *(number(row[key], 2) for key in columns)])
-    return markdown_table(["target", "AUC, paper", "AUC, here", *columns.values()], rows)
+            rows.append([target, f"{paper:.1f}", *achieved(row)])
+    return markdown_table(["target", "AUC, paper", "AUC, here", *ACHIEVED.values()], rows)
 
 
 def attack_by_attack(results: Mapping[str, Any], defense: str, given_body: bool) -> str:
     """What one defense achieves against each attack on each target, exported."""
-    columns = {"clean": "clean, undefended"} | MEASURES
-    rows = []
-    for row in find(results["defenses"], defense=defense, variant="exported", given_body=given_body):
-        if row["attack"] != POOLED:
-            numbers = [number(row["auc"], 1), *(number(row[key], 2) for key in columns)]
-            rows.append([row["target"], row["attack"], *numbers])
-    return markdown_table(["target", "attack", "AUC", *columns.values()], rows)
+    found = find(results["defenses"], defense=defense, variant="exported", given_body=given_body)
+    rows = [[row["target"], row["attack"], *achieved(row)] for row in found if row["attack"] != POOLED]
+    return markdown_table(["target", "attack", "AUC", *ACHIEVED.values()], rows)
 
 
 def study_parts(results: dict) -> dict[str, str]:
