@@ -13,9 +13,11 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from monai.networks.nets import BasicUNet
 from monai.transforms import Compose, CropForegroundd, LoadImaged, Orientationd, SpatialPadd
 from torch import nn
 
@@ -23,7 +25,7 @@ from monai_shield.attacks import PGD
 from monai_shield.data import volume_datalist
 from monai_shield.losses import WeightedLogisticDiceLoss
 from monai_shield.studies import AdversarialTarget, DistilledTarget, StudyData, TargetPart, Training
-from monai_shield.studies.hardened import Tempered
+from monai_shield.studies.hardened import multiply_logits
 from monai_shield.transforms import MergeLabelsd, ScaleToWindowd
 
 CPU = torch.device("cpu")
@@ -85,38 +87,71 @@ def test_adversarial_training_needs_a_target_to_begin_with(data, tmp_path):
         part.train(data, 0, tmp_path / "c.checkpoint", CPU, None)
 
 
-def test_a_student_says_what_its_teacher_says(data, tmp_path):
-    part = DistilledTarget(network, Training(epochs=12, learning_rate=0.05), temperature=5.0)
-    student = part.train(data, 0, tmp_path / "c.checkpoint", CPU, None)
-    teacher = network()
-    saved = torch.load(tmp_path / "c.teacher.checkpoint", weights_only=True)
-    teacher.load_state_dict(saved["network"])
+def distilled(data: StudyData, plain: nn.Module, folder: Path, temperature: float) -> nn.Module:
+    part = DistilledTarget(network, Training(epochs=12, learning_rate=0.05), after="plain", temperature=temperature)
+    return part.train(data, 1, folder / "c.checkpoint", CPU, plain)
+
+
+def test_a_student_says_at_its_temperature_what_its_teacher_says(data, plain, tmp_path):
+    student = distilled(data, plain, tmp_path, temperature=5.0)
     with torch.no_grad():
-        images = data.val_images
-        soft = [torch.softmax(net(images) / 5.0, dim=1) for net in (teacher, student)]
-        chance = torch.full_like(soft[0], 0.25)
-    assert float((soft[0] - soft[1]).abs().mean()) < 0.5 * float((soft[0] - chance).abs().mean())
-    assert not torch.equal(student.weight, teacher.weight)
+        taught, learned = (
+            torch.softmax(logits, dim=1) for logits in (plain(data.val_images), student(data.val_images) / 5)
+        )
+    chance = torch.full_like(taught, 0.25)
+    assert float((taught - learned).abs().mean()) < 0.5 * float((taught - chance).abs().mean())
+    assert float((taught.argmax(1) == learned.argmax(1)).float().mean()) > 0.9
+    assert not torch.allclose(student.weight / 5, plain.weight, atol=1e-3)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 20.0])
-def test_a_tempered_loss_is_that_of_the_cooled_logits(temperature):
-    logits, label = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
-    expected = temperature * nn.functional.cross_entropy(logits / temperature, label)
-    torch.testing.assert_close(Tempered(nn.CrossEntropyLoss(), temperature)(logits, label), expected)
+def test_a_temperature_is_a_factor_of_the_logits(data, plain, tmp_path):
+    one, twenty = (distilled(data, plain, tmp_path / str(t), t)(data.val_images) for t in (1.0, 20.0))
+    torch.testing.assert_close(twenty, 20 * one, rtol=1e-4, atol=1e-4)
 
 
-def test_the_gradient_of_a_tempered_loss_keeps_its_size():
-    """At a high temperature softmax is linear: T times the loss of logits / T has the gradient p - y whatever T is."""
-    label = torch.randint(0, 3, (2, 4, 4))
-    norms = []
-    for temperature in (100.0, 1000.0):
-        logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
-        Tempered(nn.CrossEntropyLoss(), temperature)(logits, label).backward()
-        norms.append(float(logits.grad.norm()))
-    assert norms[0] == pytest.approx(norms[1], rel=0.02)
+def test_a_high_temperature_leaves_cross_entropy_no_gradient():
+    image = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    target = nn.Conv2d(1, 3, 3, padding=1)
+    label = target(image).argmax(1)
+    norms = {}
+    for factor in (1.0, 1e6):
+        multiply_logits(target, factor, image)
+        x = image.clone().requires_grad_()
+        nn.functional.cross_entropy(target(x), label).backward()
+        norms[factor] = float(x.grad.norm())
+    assert norms[1.0] > 0
+    assert norms[1e6] == 0
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_logits_of_a_unet_are_multiplied(dimensions):
+    unet = BasicUNet(dimensions, 1, 3, features=(4, 4, 4, 4, 4, 4), norm="batch").eval()
+    image = torch.randn(1, 1, *[16] * dimensions, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = unet(image)
+        multiply_logits(unet, 20.0, image)
+        torch.testing.assert_close(unet(image), 20 * before, rtol=1e-4, atol=1e-4)
+
+
+def test_logits_that_another_layer_gives_are_not_multiplied():
+    class Backwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.logits = nn.Conv2d(4, 3, 1)
+            self.features = nn.Sequential(nn.Conv2d(1, 4, 1), nn.InstanceNorm2d(4))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.logits(self.features(image))
+
+    with pytest.raises(ValueError, match="logits of a Backwards cannot be multiplied"):
+        multiply_logits(Backwards(), 20.0, torch.rand(1, 1, 8, 8))
+
+
+def test_distillation_needs_a_teacher(data, tmp_path):
+    with pytest.raises(ValueError, match="'after' must name it"):
+        DistilledTarget(network, Training(epochs=1)).train(data, 0, tmp_path / "c.checkpoint", CPU, None)
 
 
 def test_a_temperature_is_positive():
     with pytest.raises(ValueError, match="temperature must be positive"):
-        Tempered(nn.CrossEntropyLoss(), 0.0)
+        DistilledTarget(network, Training(epochs=1), temperature=0.0)

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from monai.engines import default_prepare_batch
+from monai.networks.utils import eval_mode
 from torch import nn
 
 from monai_shield.attacks import PGD, Attack
@@ -28,7 +29,7 @@ from monai_shield.detectors import Views
 from .data import StudyData
 from .parts import TargetPart, build
 
-__all__ = ["AdversarialTarget", "DistilledTarget", "Tempered"]
+__all__ = ["AdversarialTarget", "DistilledTarget", "multiply_logits"]
 
 
 @dataclass(frozen=True)
@@ -72,59 +73,72 @@ class AdversarialTarget(TargetPart):
 @dataclass(frozen=True)
 class DistilledTarget(TargetPart):
     """
-    A target that learns from the softmax of another one of its kind, both at a high temperature; used at 1.
+    A target that learns from the softmax of another one of its kind, and whose logits are then multiplied.
 
     Papernot et al. 2016, "Distillation as a Defense to Adversarial Perturbations against Deep Neural Networks", arXiv
-    1511.04508. It makes the gradient of the softmax vanish; an attack that takes the logits' never notices.
+    1511.04508. There teacher and student are trained with logits divided by a temperature T, and the student is used
+    at 1. Logits T times as large have at T the softmax that others have at 1: so both are trained at 1 here, the
+    teacher as any target, and the student's last layer is multiplied by T in the end. This is what training at T does
+    from a last layer that begins T times as large; from an ordinary one, at 20, it did not get under way in the epochs
+    of the study. The gradient of the softmax vanishes; an attack that takes the logits' never notices (Carlini and
+    Wagner 2016, arXiv 1607.04311).
 
     Args:
-        network: see :class:`~monai_shield.studies.TargetPart`; of the teacher and of the student.
-        training: likewise, of each of the two.
+        network: see :class:`~monai_shield.studies.TargetPart`; its last layer gives the logits.
+        training: likewise, of the student.
         augmentation: likewise.
-        after: not used.
-        class_weight_power: of the teacher.
-        temperature: by which the logits of both are divided.
+        after: the teacher.
+        class_weight_power: not used.
+        temperature: T.
+
+    Raises:
+        ValueError: when the temperature is not positive.
     """
 
     temperature: float = 20.0
 
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be positive, got {self.temperature}.")
+
     def train(
         self, data: StudyData, seed: int, checkpoint: Path, device: torch.device, before: nn.Module | None
     ) -> nn.Module:
-        teacher = build(self.network, seed, device)
-        hard = Tempered(self.loss(data), self.temperature)
-        self.fit(teacher, hard, data, seed, checkpoint.with_suffix(".teacher.checkpoint"), device)
-        teacher.eval().requires_grad_(False)
+        if before is None:
+            raise ValueError("distillation needs a teacher: 'after' must name it.")
+        teacher = before.eval().requires_grad_(False)
 
         def softened_batch(batch: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
             image, _ = _image_and_label(batch, *args, **kwargs)
             with torch.no_grad():
-                return image, F.softmax(teacher(image) / self.temperature, dim=1)
+                return image, F.softmax(teacher(image), dim=1)
 
-        student = build(self.network, seed + 1, device)
-        soft = Tempered(nn.CrossEntropyLoss(), self.temperature)
-        self.fit(student, soft, data, seed + 1, checkpoint, device, softened_batch)
+        student = build(self.network, seed, device)
+        self.fit(student, nn.CrossEntropyLoss(), data, seed, checkpoint, device, softened_batch)
+        multiply_logits(student, self.temperature, data.val_images[:1].to(device))
         return student
 
 
-class Tempered(nn.Module):
+@torch.no_grad()
+def multiply_logits(network: nn.Module, factor: float, image: torch.Tensor) -> None:
     """
-    A loss of logits that are divided by a temperature.
+    Multiply the logits of a network, in its last layer.
 
     Args:
-        loss: of logits and label.
-        temperature: T; the loss is multiplied by it, so that the gradients keep their size.
+        network: the parameters of its last layer are changed in place.
+        factor: of the logits.
+        image: to see by that they are multiplied, (B, C, H, W[, D]).
+
+    Raises:
+        ValueError: when they are not: what was made last does not give the logits.
     """
-
-    def __init__(self, loss: Callable[..., torch.Tensor], temperature: float) -> None:
-        super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}.")
-        self.loss = loss
-        self.temperature = temperature
-
-    def forward(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return self.temperature * self.loss(logits / self.temperature, label)
+    with eval_mode(network):
+        expected = factor * network(image)
+        *_, last = (part for part in network.modules() if list(part.parameters(recurse=False)))
+        for parameter in last.parameters(recurse=False):
+            parameter.mul_(factor)
+        if not torch.allclose(network(image), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
+            raise ValueError(f"the logits of a {type(network).__name__} cannot be multiplied in its last layer.")
 
 
 def _image_and_label(batch: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
