@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 import torch
-from monai.transforms import RandGaussianNoised
+from monai.metrics import compute_dice
+from monai.transforms import AsDiscrete, RandGaussianNoised
 from torch import nn
 
 from monai_shield.attacks import PGD
@@ -108,7 +109,7 @@ def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_weights(tiny_
     straight = tiny_study("straight", targets={"tiny": part})
     (job,) = straight._target_jobs(["tiny"])
     job.run()
-    assert record.forwards == 6  # two batches, three times
+    assert record.forwards == 6 + 2  # two batches, three times; the twelve validation slices
     record.clear()
     (job,) = tiny_study("killed", targets={"tiny": part})._target_jobs(["tiny"])
     record.kill_at(5)
@@ -119,7 +120,7 @@ def test_a_training_that_was_killed_goes_on_and_ends_with_the_same_weights(tiny_
     (job,) = study._target_jobs(["tiny"])
     assert not job.done()
     job.run()
-    assert record.forwards == 2  # the third epoch alone
+    assert record.forwards == 2 + 2  # the third epoch alone
     one, other = (each.target("tiny").state_dict() for each in (straight, study))
     assert all(torch.equal(one[key], other[key]) for key in one)
 
@@ -450,3 +451,17 @@ def test_a_scan_that_moves_from_test_to_val_changes_the_thresholds(study_data, p
     after = tiny_study(data=study_data(val=[*people["val"], people["test"][2]], test=people["test"][:2]))
     assert before.detector_fingerprint("spatial", 0) == after.detector_fingerprint("spatial", 0)
     assert before.set_fingerprint(ImageSet("val")) != after.set_fingerprint(ImageSet("val"))
+
+
+def test_what_a_target_learned_is_told_when_it_has(tiny_study, caplog):
+    study = tiny_study()
+    with caplog.at_level("INFO", logger="monai_shield"):
+        study.run()
+    (told,) = [record.getMessage() for record in caplog.records if "mean Dice" in record.getMessage()]
+    data, target = study.data, study.target("tiny")
+    labels = torch.stack([data.val[i]["label"] for i in range(len(data.val))])
+    prediction = target(data.val_images).argmax(1, keepdim=True)
+    # one image of all slices, by MONAI
+    stacked = [AsDiscrete(to_onehot=data.num_classes)(x.reshape(1, 1, -1))[None] for x in (prediction, labels)]
+    dice = compute_dice(*stacked, include_background=False, ignore_empty=False)
+    assert told == f"target 'tiny': mean Dice {float(dice.mean()):.3f} on the validation slices."

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -36,6 +37,8 @@ from .rivals import DefenseGANPart
 from .volume import AttackedVolume
 
 __all__ = ["DefenseStudy"]
+
+logger = logging.getLogger(__name__)
 
 Cell = dict[str, Any]
 FACTS = ("steps", "success", "norm_linf", "norm_l2")
@@ -204,6 +207,9 @@ class DefenseStudy:
         part = self.everyone[name]
         before = None if part.after is None else self.trained_target(part.after)
         network = part.train(self.data, self.seed, self.checkpoint(*key), self.device, before)
+        # hours of attacks on a target that learned nothing would tell nothing
+        dice = self.data.val_dice(network, self.device, self.batch_size)
+        logger.info("target '%s': mean Dice %.3f on the validation slices.", name, dice)
         self.keep(key, network)
 
     def _detector_jobs(self) -> Iterator[Job]:
