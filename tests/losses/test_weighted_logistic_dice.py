@@ -50,6 +50,25 @@ def test_a_perfect_prediction_costs_nothing(size: tuple[int, ...]) -> None:
     assert float(WeightedLogisticDiceLoss()(logits, label)) == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=["2D", "3D"])
+def test_certain_probabilities_cost_what_their_classes_do(size: tuple[int, ...]) -> None:
+    logits, label = problem(size)
+    certain = F.one_hot(label[:, 0], 4).movedim(-1, 1).float()
+    loss = WeightedLogisticDiceLoss([0.1, 1.0, 3.0, 7.0])
+    torch.testing.assert_close(loss(logits, certain), loss(logits, label))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["2D", "3D"])
+def test_probabilities_cost_least_where_they_are_met(size: tuple[int, ...]) -> None:
+    logits, _ = problem(size)
+    loss = WeightedLogisticDiceLoss([0.1, 1.0, 3.0, 7.0])
+    met = logits.clone().requires_grad_()
+    value = loss(met, logits.softmax(1))
+    value.backward()
+    assert float(met.grad.abs().max()) < 1e-6
+    assert all(float(loss(logits + 0.3 * torch.randn_like(logits), logits.softmax(1))) > float(value) for _ in range(3))
+
+
 def test_dice_term_has_squared_denominators_and_no_background() -> None:
     logits, label = problem((6, 8))
     p, g = logits.softmax(1), F.one_hot(label[:, 0], 4).movedim(-1, 1).float()

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 import torch
 import torch.nn.functional as F
 from monai.losses import DiceLoss
+from monai.networks.utils import one_hot
 
 __all__ = ["WeightedLogisticDiceLoss", "label_boundary", "median_frequency_weights"]
 
@@ -89,7 +90,7 @@ class WeightedLogisticDiceLoss(torch.nn.Module):
         self.register_buffer("class_weights", weights)
         self.boundary_weight = boundary_weight
         self.dice_weight = dice_weight
-        self.dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, squared_pred=True, batch=True)
+        self.dice = DiceLoss(include_background=False, softmax=True, squared_pred=True, batch=True)
 
     def pixel_weights(self, target: torch.Tensor) -> torch.Tensor:
         """The weight of each pixel, (B, H, W[, D]), for class indices (B, 1, H, W[, D])."""
@@ -103,16 +104,18 @@ class WeightedLogisticDiceLoss(torch.nn.Module):
         """
         Args:
             input: logits, (B, C, H, W[, D]).
-            target: class indices, (B, 1, H, W[, D]).
+            target: class indices, (B, 1, H, W[, D]), or class probabilities, such as the softmax of a teacher,
+                (B, C, H, W[, D]). They take the place of g; a pixel weighs what its most likely class does.
 
         Raises:
             ValueError: where the shapes disagree, or the class weights do not have one number per channel.
         """
-        if target.shape != (input.shape[0], 1, *input.shape[2:]):
+        soft = target.shape == input.shape
+        if not soft and target.shape != (input.shape[0], 1, *input.shape[2:]):
             raise ValueError(f"label shape {tuple(target.shape)} does not fit logits of shape {tuple(input.shape)}.")
         if self.class_weights is not None and len(self.class_weights) != input.shape[1]:
             raise ValueError(f"{len(self.class_weights)} class weights for {input.shape[1]} channels.")
-        weights = self.pixel_weights(target)
-        logistic = F.cross_entropy(input, target[:, 0].long(), reduction="none")
+        weights = self.pixel_weights(target.argmax(1, keepdim=True) if soft else target)
+        logistic = F.cross_entropy(input, target if soft else target[:, 0].long(), reduction="none")
         loss = (weights * logistic).sum() / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
-        return loss + self.dice_weight * self.dice(input, target)
+        return loss + self.dice_weight * self.dice(input, target if soft else one_hot(target, input.shape[1]))

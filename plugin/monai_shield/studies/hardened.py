@@ -20,7 +20,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from monai.engines import default_prepare_batch
-from monai.losses import DiceCELoss
 from monai.networks.utils import eval_mode
 from torch import nn
 
@@ -81,7 +80,8 @@ class DistilledTarget(TargetPart):
     at 1. Logits T times as large have at T the softmax that others have at 1: so both are trained at 1 here, the
     teacher as any target, and the student's last layer is multiplied by T in the end. This is what training at T does
     from a last layer that begins T times as large; from an ordinary one, at 20, it did not get under way in the epochs
-    of the study. To the cross entropy with the teacher's softmax is added a Dice term, with the softmax as well.
+    of the study. The student's loss is that of any target, with the teacher's softmax in place of the labels: by the
+    cross entropy alone it left out the small structures.
 
     The gradient of the student's softmax vanishes. An attack that takes the logits' never notices (Carlini and Wagner
     2016, arXiv 1607.04311).
@@ -91,7 +91,7 @@ class DistilledTarget(TargetPart):
         training: likewise, of the student.
         augmentation: likewise.
         after: the teacher.
-        class_weight_power: not used.
+        class_weight_power: likewise.
         temperature: T.
 
     Raises:
@@ -117,9 +117,7 @@ class DistilledTarget(TargetPart):
                 return image, F.softmax(teacher(image), dim=1)
 
         student = build(self.network, seed, device)
-        # without its Dice term the cross entropy of so many pixels leaves out the small structures
-        loss = DiceCELoss(include_background=False, softmax=True, squared_pred=True, batch=True)
-        self.fit(student, loss, data, seed, checkpoint, device, softened_batch)
+        self.fit(student, self.loss(data), data, seed, checkpoint, device, softened_batch)
         multiply_logits(student, self.temperature, data.val_images[:1].to(device))
         return student
 
