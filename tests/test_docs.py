@@ -73,6 +73,14 @@ def test_the_page_of_a_study_is_filled_from_its_results_and_only_then(
     assert emptied == [f"Comparisons, {variant}" for variant in ("exported", "raw")]
 
 
+@pytest.mark.parametrize("folder", ["study", "study/further"])
+def test_every_target_of_a_study_that_is_told_of_has_learned(folder: str) -> None:
+    """An attack on a target that segments nothing tells nothing."""
+    targets = json.loads((ROOT / "docs" / folder / "results.json").read_text())["targets"]
+    assert targets
+    assert {row["target"]: row["dice"]["value"] for row in targets if not row["dice"]["value"] > 0.6} == {}
+
+
 def test_a_page_shows_of_a_study_what_it_has_markers_for(
     build: ModuleType, stored_study: tuple[dict, dict], tmp_path: Path
 ) -> None:
