@@ -78,10 +78,10 @@ class DistilledTarget(TargetPart):
     Papernot et al. 2016, "Distillation as a Defense to Adversarial Perturbations against Deep Neural Networks", arXiv
     1511.04508. There teacher and student are trained with logits divided by a temperature T, and the student is used
     at 1. Logits T times as large have at T the softmax that others have at 1: so both are trained at 1 here, the
-    teacher as any target, and the student's last layer is multiplied by T in the end. This is what training at T does
-    from a last layer that begins T times as large; from an ordinary one, at 20, it did not get under way in the epochs
-    of the study. The student's loss is that of any target, with the teacher's softmax in place of the labels: by the
-    cross entropy alone it left out the small structures.
+    teacher as any target, and the student's last layer is multiplied by T in the end. This is to train at T networks
+    that multiply their logits by T; ordinary ones, at 20, did not get under way in the epochs of the study. The
+    student's loss is that of any target, with the teacher's softmax in place of the labels: by the cross entropy alone
+    it left out the small structures.
 
     The gradient of the student's softmax vanishes. An attack that takes the logits' never notices (Carlini and Wagner
     2016, arXiv 1607.04311).
