@@ -87,6 +87,18 @@ def test_adversarial_training_needs_a_target_to_begin_with(data, tmp_path):
         part.train(data, 0, tmp_path / "c.checkpoint", CPU, None)
 
 
+class Backwards(nn.Module):
+    """The layer that gives the logits is not the one that was made last."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.logits = nn.Conv2d(4, classes, 1)
+        self.features = nn.Sequential(nn.Conv2d(1, 4, 1), nn.InstanceNorm2d(4))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.logits(self.features(image))
+
+
 def distilled(data: StudyData, plain: nn.Module, folder: Path, temperature: float) -> nn.Module:
     part = DistilledTarget(network, Training(epochs=12, learning_rate=0.05), after="plain", temperature=temperature)
     return part.train(data, 1, folder / "c.checkpoint", CPU, plain)
@@ -134,17 +146,18 @@ def test_the_logits_of_a_unet_are_multiplied(dimensions):
 
 
 def test_logits_that_another_layer_gives_are_not_multiplied():
-    class Backwards(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.logits = nn.Conv2d(4, 3, 1)
-            self.features = nn.Sequential(nn.Conv2d(1, 4, 1), nn.InstanceNorm2d(4))
-
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return self.logits(self.features(image))
-
     with pytest.raises(ValueError, match="logits of a Backwards cannot be multiplied"):
-        multiply_logits(Backwards(), 20.0, torch.rand(1, 1, 8, 8))
+        multiply_logits(Backwards(3), 20.0, torch.rand(1, 1, 8, 8))
+
+
+def test_what_cannot_be_distilled_is_refused_before_it_is_trained(data, plain, tmp_path):
+    def backwards() -> nn.Module:
+        return Backwards(4)
+
+    part = DistilledTarget(backwards, Training(epochs=1), after="plain")
+    with pytest.raises(ValueError, match="logits of a Backwards cannot be multiplied"):
+        part.train(data, 0, tmp_path / "c.checkpoint", CPU, plain)
+    assert not list(tmp_path.iterdir())
 
 
 def test_distillation_needs_a_teacher(data, tmp_path):

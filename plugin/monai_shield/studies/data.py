@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from monai.data import DataLoader
+from monai.networks.utils import eval_mode
 from monai.transforms import Compose
 from torch import nn
 
@@ -98,14 +99,13 @@ class StudyData:
         """The validation slices, (B, 1, ., .)."""
         return torch.stack([self.val[i]["image"] for i in range(len(self.val))])
 
-    @torch.no_grad()
     def val_dice(self, network: nn.Module, device: torch.device, batch_size: int = 8) -> float:
         """Mean Dice of a network over the structures, on the validation slices stacked."""
-        network.eval()
         counts = []
-        for batch in DataLoader(self.val, batch_size=batch_size):
-            prediction = network(batch["image"].to(device)).argmax(1, keepdim=True).cpu()
-            counts.append(overlap_counts(prediction, batch["label"], self.num_classes).sum(0))
+        with eval_mode(network):
+            for batch in DataLoader(self.val, batch_size=batch_size):
+                prediction = network(batch["image"].to(device)).argmax(1, keepdim=True).cpu()
+                counts.append(overlap_counts(prediction, batch["label"], self.num_classes).sum(0))
         return float(dice_of_counts(torch.stack(counts).sum(0)).nanmean())
 
     @cached_property

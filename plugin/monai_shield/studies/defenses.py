@@ -227,9 +227,7 @@ class DefenseStudy:
     def keep(self, key: Key, network: nn.Module) -> None:
         """Keep a trained network; what it took to go on is no longer needed."""
         self.cells.put(*key, {"state": _state(network)})
-        checkpoint = self.checkpoint(*key)
-        for path in checkpoint.parent.glob(f"{checkpoint.stem}.*checkpoint"):
-            path.unlink(missing_ok=True)
+        self.checkpoint(*key).unlink(missing_ok=True)
 
     def checkpoint(self, volume: str, name: str, fingerprint: str) -> Path:
         """Where the training of a cell's network leaves what it needs to go on."""

@@ -23,7 +23,7 @@ from monai.engines import default_prepare_batch
 from monai.networks.utils import eval_mode
 from torch import nn
 
-from monai_shield.attacks import PGD, Attack
+from monai_shield.attacks import PGD, Attack, FrozenNetwork
 from monai_shield.detectors import Views
 
 from .data import StudyData
@@ -95,7 +95,7 @@ class DistilledTarget(TargetPart):
         temperature: T.
 
     Raises:
-        ValueError: when the temperature is not positive.
+        ValueError: when the temperature is not positive; in training, when the last layer does not give the logits.
     """
 
     temperature: float = 20.0
@@ -109,20 +109,22 @@ class DistilledTarget(TargetPart):
     ) -> nn.Module:
         if before is None:
             raise ValueError("distillation needs a teacher: 'after' must name it.")
-        teacher = before.eval().requires_grad_(False)
+        teacher = FrozenNetwork(before)
 
         def softened_batch(batch: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
             image, _ = _image_and_label(batch, *args, **kwargs)
             with torch.no_grad():
                 return image, F.softmax(teacher(image), dim=1)
 
+        one_image = data.val_images[:1].to(device)
+        # refuses a network whose logits cannot be multiplied before it is trained
+        multiply_logits(build(self.network, seed, device), self.temperature, one_image)
         student = build(self.network, seed, device)
         self.fit(student, self.loss(data), data, seed, checkpoint, device, softened_batch)
-        multiply_logits(student, self.temperature, data.val_images[:1].to(device))
+        multiply_logits(student, self.temperature, one_image)
         return student
 
 
-@torch.no_grad()
 def multiply_logits(network: nn.Module, factor: float, image: torch.Tensor) -> None:
     """
     Multiply the logits of a network, in its last layer.
