@@ -69,6 +69,17 @@ def test_probabilities_cost_least_where_they_are_met(size: tuple[int, ...]) -> N
     assert all(float(loss(logits + 0.3 * torch.randn_like(logits), logits.softmax(1))) > float(value) for _ in range(3))
 
 
+@pytest.mark.parametrize("size", SIZES, ids=["2D", "3D"])
+def test_a_pixel_of_probabilities_weighs_what_its_most_likely_class_does(size: tuple[int, ...]) -> None:
+    logits, _ = problem(size)
+    probabilities = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)).softmax(1)
+    class_weights = torch.tensor([0.1, 1.0, 3.0, 7.0])
+    loss = WeightedLogisticDiceLoss(class_weights, boundary_weight=0.0, dice_weight=0.0)
+    weights = class_weights[probabilities.argmax(1)]
+    costs = -(probabilities * logits.log_softmax(1)).sum(1)
+    torch.testing.assert_close(loss(logits, probabilities), (weights * costs).sum() / weights.sum())
+
+
 def test_dice_term_has_squared_denominators_and_no_background() -> None:
     logits, label = problem((6, 8))
     p, g = logits.softmax(1), F.one_hot(label[:, 0], 4).movedim(-1, 1).float()
