@@ -130,9 +130,15 @@ def save_weights(network: torch.nn.Module, path: str | Path) -> None:
     write_sum(path)
 
 
-def load_weights(network: torch.nn.Module, path: str | Path, check_sum: bool = True) -> Any:
+def load_weights(network: torch.nn.Module, path: str | Path, check_sum: bool = True, calibrated: bool = True) -> Any:
     """
     Load a network's state, every key of it, from a file whose sum is right; returns the network.
+
+    Args:
+        network: the network to fill.
+        path: file of weights.
+        check_sum: whether the sum is checked.
+        calibrated: whether a detector's calibration is loaded, too.
 
     Raises:
         FileNotFoundError: where the file is missing.
@@ -141,13 +147,16 @@ def load_weights(network: torch.nn.Module, path: str | Path, check_sum: bool = T
     if check_sum:
         verify_sum(path)
     try:
-        network.load_state_dict(read_weights(path))
+        state = read_weights(path)
+        if not calibrated:
+            state = {key: {} if key.endswith("_extra_state") else value for key, value in state.items()}
+        network.load_state_dict(state)
     except Exception as error:
         raise ValueError(f"weight file '{path}' cannot be loaded: {first_line(error)}") from error
     return network
 
 
-def read_weights(path: str | Path) -> Any:
+def read_weights(path: str | os.PathLike[str]) -> Any:
     """
     The content of a file of weights, on the CPU; nothing in it is run.
 

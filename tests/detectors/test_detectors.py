@@ -95,7 +95,11 @@ class TestEveryDetector:
         detector = make(kind, size)
         with pytest.raises(UncalibratedError, match="calibration"):
             detector.calibrated()
-        detector.calibration = Calibration.fit(torch.arange(40.0), volumes=["a", "b"] * 20, source="here")
+        if isinstance(detector, SequentialDetector):
+            clean = {name: torch.arange(40.0) for name in detector.stages}
+            detector.calibrate(clean, 0.1, volumes=["a", "b"] * 20, source="here")
+        else:
+            detector.calibration = Calibration.fit(torch.arange(40.0), volumes=["a", "b"] * 20, source="here")
         torch.save(detector.state_dict(), tmp_path / "detector.pt")
         again = make(kind, size)
         again.load_state_dict(torch.load(tmp_path / "detector.pt", weights_only=True))

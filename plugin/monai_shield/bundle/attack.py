@@ -158,9 +158,9 @@ class BundleAttack:
         image = clean.image.as_tensor().float()
         loaded = _load(file)
         background = border_background(clean.values()) if self.background == "border" else self.background
-        body = (
-            None if background is None else _on_grid((loaded != background).any(0, keepdim=True), loaded, clean.image)
-        )
+        body = None
+        if background is not None:
+            body = _on_grid(loaded.as_tensor().ne(float(background)).any(0, keepdim=True), loaded, clean.image)
         if body is None and self.attack.confine_to_mask:
             raise BundleAttackError("confine_to_mask: the file has no background, give its value.")
         before, classes = target.predict(image)

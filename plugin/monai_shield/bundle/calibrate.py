@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from monai_shield.data import SliceDataset
-from monai_shield.detectors import Calibration, CombinedDetector, Detector, Views
+from monai_shield.detectors import Calibration, CombinedDetector, Detector, Views, shield_record
 from monai_shield.detectors.calibration import Rule
 
 __all__ = ["ShieldCalibrator"]
@@ -98,7 +98,16 @@ class ShieldCalibrator:
         else:
             score = scores["score"]
         volumes: Sequence[str] = [dataset.ids[number] for number, _ in dataset.items]
-        calibration = Calibration.fit(score, t_fp, rule, volumes, source)
+        record = shield_record(
+            self.detector,
+            self.reformer,
+            dataset.transform,
+            self.network,
+            slice_axis=dataset.axis,
+            min_body=dataset.min_body,
+            t_fp=float(t_fp),
+        )
+        calibration = Calibration.fit(score, t_fp, rule, volumes, source, record)
         self.detector.calibration = calibration
         logger.info(
             "threshold %.4f from %d clean slices of %d volumes at t_fp = %g (%s); volume limit %.4f.",

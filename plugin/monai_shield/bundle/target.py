@@ -32,6 +32,7 @@ from monai_shield.attacks.problem import logits_of
 from monai_shield.bundle.files import root_cause
 from monai_shield.data import slices_of
 from monai_shield.inferers import ShieldInferer
+from monai_shield.utils import read_weights
 
 __all__ = ["BundleAttackError", "BundleTarget"]
 
@@ -227,7 +228,7 @@ def _read(network: nn.Module, path: Path, name: str) -> None:
     if not path.is_file():
         raise BundleAttackError(f"weight file '{path}' is missing.")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_weights(path)
         network.load_state_dict(state[name] if isinstance(state.get(name), Mapping) else state)
     except Exception as error:
         raise BundleAttackError(f"weight file '{path}' cannot be loaded: {root_cause(error)}") from error

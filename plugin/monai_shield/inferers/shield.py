@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -22,7 +23,16 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from monai_shield.data.slices import body_share
-from monai_shield.detectors import Calibration, Detector, UncalibratedError, Views
+from monai_shield.detectors import (
+    Calibration,
+    Detector,
+    Record,
+    UncalibratedError,
+    Views,
+    differences,
+    shield_record,
+    weights_sum,
+)
 
 __all__ = ["ImageDecision", "RejectedImageError", "ShieldInferer", "VolumeDecision"]
 
@@ -94,10 +104,14 @@ class ShieldInferer(Inferer):
         min_body: what has no larger share of body is not scored. A slice of a volume is segmented all the same; an
             image of its own is rejected.
         on_reject: "raise" to stop at a rejected image; "flag" to go on and say so in the meta data.
+        preprocessing: from file to network, to be compared with that of the calibration. A shield that is given one is
+            in service: it refuses a calibration that does not say what it was made with.
 
     Raises:
         UncalibratedError: on construction, where the detector is not calibrated, or, with a `slice_axis`, was
             calibrated without volumes.
+        ValueError: on construction, or of the target at its first image, where the calibration was made with another
+            one than this: with other weights, another setting, another preprocessing.
     """
 
     def __init__(
@@ -108,6 +122,7 @@ class ShieldInferer(Inferer):
         batch_size: int = 8,
         min_body: float = 0.02,
         on_reject: Literal["flag", "raise"] = "flag",
+        preprocessing: Any = None,
     ) -> None:
         super().__init__()
         if on_reject not in ("flag", "raise"):
@@ -124,6 +139,35 @@ class ShieldInferer(Inferer):
         self.batch_size = batch_size
         self.min_body = min_body
         self.on_reject = on_reject
+        self._known_target: Callable[[], Any] = lambda: None
+        self._check_record(preprocessing)
+
+    def _check_record(self, preprocessing: Any) -> None:
+        calibration = self.detector.calibrated()
+        if not calibration.made_with:
+            if preprocessing is None:
+                return
+            raise UncalibratedError("the calibration does not say what it was made with: calibrate again.")
+        settings: dict[str, Any] = {"slice_axis": self.slice_axis, "min_body": self.min_body, "t_fp": calibration.t_fp}
+        _refuse(calibration, shield_record(self.detector, self.reformer, preprocessing, **settings))
+
+    def check_target(self, network: Any) -> None:
+        """
+        Check that a target is the one that the shield was calibrated with.
+
+        Args:
+            network: the target.
+
+        Raises:
+            ValueError: where it has other weights, or is no module, so that nobody can tell.
+        """
+        calibration = self.detector.calibrated()
+        if not calibration.made_with or self._known_target() is network:
+            return
+        if not isinstance(network, torch.nn.Module):
+            raise ValueError(f"a calibrated shield takes the target itself, a module, not a {type(network).__name__}.")
+        _refuse(calibration, {"target": {"weights": weights_sum(network)}})
+        self._known_target = weakref.ref(network)
 
     def __call__(self, inputs: torch.Tensor, network: Network, *args: Any, **kwargs: Any) -> MetaTensor:
         """
@@ -135,10 +179,12 @@ class ShieldInferer(Inferer):
             logits, (B, K, H, W[, D]).
 
         Raises:
-            ValueError: for an image that is not finite or that is empty: no segmentation of it could be right.
+            ValueError: for an image that is not finite or that is empty: no segmentation of it could be right; for
+                another target than the shield was calibrated with.
             RejectedImageError: for a rejected image, with ``on_reject="raise"``.
         """
         check_images(inputs)
+        self.check_target(network)
         image = inputs.as_subclass(torch.Tensor)  # type: ignore[arg-type]
         self._move(image)
 
@@ -198,6 +244,13 @@ class ShieldInferer(Inferer):
         self.detector.to(image.device)
         if self.reformer is not None:
             self.reformer.to(image.device)
+
+
+def _refuse(calibration: Calibration, found: Record) -> None:
+    lines = differences(calibration.made_with, found)
+    if lines:
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        raise ValueError(f"the shield was calibrated with something else: {lines[0]}{more}: calibrate again.")
 
 
 def check_images(inputs: torch.Tensor) -> None:

@@ -64,6 +64,7 @@ class CheckNiftiFile(Transform):
     """
 
     backend = [TransformBackends.NUMPY]  # noqa: RUF012
+    only_checks = True
 
     def __init__(
         self,
@@ -197,6 +198,7 @@ class CheckVolume(Transform):
     """
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012
+    only_checks = True
 
     def __init__(self, channels: int = 1) -> None:
         self.channels = channels
@@ -230,6 +232,7 @@ class _EachKey(MapTransform):
     """A checking transform on each key."""
 
     check: Transform
+    only_checks = True
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
