@@ -87,9 +87,10 @@ def test_a_qform_that_the_file_says_it_has_not_does_not_swap_left_and_right(name
     found, reference = (label(tmp_path / "out", stem) for stem in ("changed", "plain"))
     np.testing.assert_allclose(found.affine, nib.load(changed).affine, atol=1e-4)
     values, expected = (np.asarray(each.dataobj) for each in (found, reference))
-    # a shear is resampled away, and a random network answers noise; left and right swapped is another thing still
-    assert (values == expected).mean() > (0.5 if "sheared" in name else 0.98)
-    assert (values == expected[::-1]).mean() < 0.4
+    if "sheared" not in name:
+        assert (values == expected).mean() > 0.99
+    else:  # resampled, perhaps to one voxel more; a network that halves its image answers a shift by one otherwise
+        assert max((np.roll(values, shift, axis=0) == expected).mean() for shift in (-1, 0, 1)) > 0.8
 
 
 # --- results of an earlier run ----------------------------------------------------------------------------------------
