@@ -23,6 +23,9 @@ __all__ = ["Calibration", "Rule", "threshold_of"]
 
 Rule = Literal["conformal", "empirical"]
 
+#: Scores whose relative range is below some float32 epsilons differ by rounding only.
+ROUNDING = 1e-6
+
 
 def threshold_of(scores: torch.Tensor, t_fp: float | Fraction, rule: Rule = "conformal") -> float:
     """
@@ -42,10 +45,7 @@ def threshold_of(scores: torch.Tensor, t_fp: float | Fraction, rule: Rule = "con
         ValueError: for no or non-finite scores, t_fp outside (0, 1), an unknown rule, or, by the conformal rule,
             fewer than 1/t_fp - 1 scores: no threshold could keep the promise.
     """
-    if scores.ndim != 1 or scores.numel() == 0:
-        raise ValueError(f"a calibration needs a vector of clean scores, got shape {tuple(scores.shape)}.")
-    if not bool(torch.isfinite(scores).all()):
-        raise ValueError("a clean score is NaN or infinite: refusing to calibrate.")
+    _check_scores(scores)
     if not 0 < t_fp < 1:
         raise ValueError(f"t_fp must be in (0, 1), got {t_fp}.")
     n = scores.numel()
@@ -108,8 +108,19 @@ class Calibration:
             source: what it was calibrated on, in words.
             details: anything else worth keeping, such as the sums of the weights in use.
             threshold: where it is not to be chosen from these scores, but was by the same rule from others.
+
+        Raises:
+            ValueError: for scores that :func:`threshold_of` refuses, for two scores or more that are all the same, up
+                to the rounding of float32: such a detector never rejects anything; or for another number of volume
+                names than of scores.
         """
         scores = scores.detach().double().cpu()
+        _check_scores(scores)
+        if len(scores) > 1 and float(scores.max() - scores.min()) <= ROUNDING * float(scores.abs().max()):
+            raise ValueError(
+                f"the detector gave every one of {len(scores)} clean images the same score, {float(scores[0]):g}: "
+                "refusing to calibrate."
+            )
         if threshold is None:
             threshold = threshold_of(scores, t_fp, rule)
         limit = None
@@ -143,3 +154,10 @@ class Calibration:
     def state(self) -> dict[str, Any]:
         """Tensors, numbers and strings only: it is read with ``weights_only=True``."""
         return dict(vars(self))
+
+
+def _check_scores(scores: torch.Tensor) -> None:
+    if scores.ndim != 1 or scores.numel() == 0:
+        raise ValueError(f"a calibration needs a vector of clean scores, got shape {tuple(scores.shape)}.")
+    if not bool(torch.isfinite(scores).all()):
+        raise ValueError("a clean score is NaN or infinite: refusing to calibrate.")
