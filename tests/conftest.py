@@ -174,7 +174,7 @@ def tiny_bundle(tmp_path_factory) -> Path:
     slices = SliceDataset([{"image": str(file)} for file in files], preprocessing, keys=("image",), progress=False)
     _spread(network, reformer, torch.stack([item["image"] for item in slices]))
     detector.detectors["spectrum"].fit(item["image"] for item in slices)
-    calibrator = ShieldCalibrator(network, detector, reformer)
+    calibrator = ShieldCalibrator(network, detector, reformer, head="softmax")
     calibrator.fit(slices)
     # The noisy brain has most of the scores above the threshold, and sets the limit: the others have room, also where
     # they lie otherwise in their file, and no score of theirs is the threshold itself, which would fall on either side

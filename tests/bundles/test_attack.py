@@ -238,6 +238,24 @@ def test_a_sigmoid_head(brain, tmp_path):
         attack(str(bundle), input=str(file), output=str(out), device="cpu", label=str(truth), **PGD)
 
 
+def test_the_head_is_what_the_config_says_else_what_its_postprocessing_does(tmp_path):
+    """A ``head`` that is no string is some part of a network."""
+    said = {"sigmoid": "sigmoid", "softmax": "softmax", "$'sig' + 'moid'": "sigmoid"}
+    part = {"_target_": "torch.nn.Conv3d", "in_channels": 8, "out_channels": 3, "kernel_size": 1}
+    for number, (head, expected) in enumerate([*said.items(), (part, None), (None, None)]):
+        target = BundleTarget.open(
+            make_bundle(tmp_path / f"plain{number}", head=head) if head else make_bundle(tmp_path / f"plain{number}"),
+            "cpu",
+        )
+        assert target.head == expected
+        assert target.multi_label == (expected == "sigmoid")
+        assert (target.structures[0] == "background") if target.multi_label else (0 not in target.structures)
+    for name, head, expected in (("read", part, "sigmoid"), ("said", "softmax", "softmax")):
+        assert BundleTarget.open(make_bundle(tmp_path / name, sigmoid=True, head=head), "cpu").head == expected
+    with pytest.raises(BundleAttackError, match=r"inference\.json': unknown head 'relu'"):
+        BundleTarget.open(make_bundle(tmp_path / "bad", head="relu"), "cpu")
+
+
 def test_slices(brain, tmp_path):
     inferer = {"_target_": "SliceInferer", "roi_size": [16, 16], "spatial_dim": 1, "overlap": 0.5, "sw_batch_size": 4}
     bundle = make_bundle(tmp_path / "bundle", dims=2, inferer=inferer)

@@ -25,6 +25,9 @@ __all__ = ["Calibration", "Rule", "threshold_of"]
 
 Rule = Literal["conformal", "empirical"]
 
+#: Scores whose relative range is below some float32 epsilons differ by rounding only.
+ROUNDING = 1e-6
+
 
 def threshold_of(scores: torch.Tensor, t_fp: float | Fraction, rule: Rule = "conformal") -> float:
     """
@@ -44,10 +47,7 @@ def threshold_of(scores: torch.Tensor, t_fp: float | Fraction, rule: Rule = "con
         ValueError: for no or non-finite scores, t_fp outside (0, 1), an unknown rule, or, by the conformal rule,
             fewer than 1/t_fp - 1 scores: no threshold could keep the promise.
     """
-    if scores.ndim != 1 or scores.numel() == 0:
-        raise ValueError(f"a calibration needs a vector of clean scores, got shape {tuple(scores.shape)}.")
-    if not bool(torch.isfinite(scores).all()):
-        raise ValueError("a clean score is NaN or infinite: refusing to calibrate.")
+    _check_scores(scores)
     if not 0 < t_fp < 1:
         raise ValueError(f"t_fp must be in (0, 1), got {t_fp}.")
     n = scores.numel()
@@ -115,13 +115,25 @@ class Calibration:
             source: what it was calibrated on, in words.
             made_with: what the shield consists of.
             threshold: where it is not to be chosen from these scores, but was by the same rule from others.
+
+        Raises:
+            ValueError: for scores that :func:`threshold_of` refuses, for two scores or more that are all the same, up
+                to the rounding of float32: such a detector never rejects anything; or for another number of volume
+                names than of scores.
         """
+        scores = scores.detach().double().cpu()
+        _check_scores(scores)
+        if len(scores) > 1 and float(scores.max() - scores.min()) <= ROUNDING * float(scores.abs().max()):
+            raise ValueError(
+                f"the detector gave every one of {len(scores)} clean images the same score, {float(scores[0]):g}: "
+                "refusing to calibrate."
+            )
         if threshold is None:
-            threshold = threshold_of(scores.detach().double().cpu(), t_fp, rule)
+            threshold = threshold_of(scores, t_fp, rule)
         names = [] if volumes is None else list(dict.fromkeys(volumes))
         if volumes is not None and len(volumes) != len(scores):
             raise ValueError(f"{len(volumes)} volume names for {len(scores)} scores.")
-        values, order = scores.detach().double().cpu().sort()
+        values, order = scores.sort()
         numbers = None if volumes is None else torch.tensor([names.index(volume) for volume in volumes])[order]
         limit = None if numbers is None else _volume_limit(values, numbers, threshold)
         record = dict(made_with or {})
@@ -179,3 +191,10 @@ def _volume_limit(scores: torch.Tensor, volumes: torch.Tensor, threshold: float)
     """Largest share of scores (n,) above the threshold in one of the volumes (n,)."""
     rejected = (scores > threshold).double()
     return max(float(rejected[volumes == number].mean()) for number in volumes.unique().tolist())
+
+
+def _check_scores(scores: torch.Tensor) -> None:
+    if scores.ndim != 1 or scores.numel() == 0:
+        raise ValueError(f"a calibration needs a vector of clean scores, got shape {tuple(scores.shape)}.")
+    if not bool(torch.isfinite(scores).all()):
+        raise ValueError("a clean score is NaN or infinite: refusing to calibrate.")

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import json
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -23,16 +22,9 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from monai_shield.data.slices import body_share
-from monai_shield.detectors import (
-    Calibration,
-    Detector,
-    Record,
-    UncalibratedError,
-    Views,
-    differences,
-    shield_record,
-    weights_sum,
-)
+from monai_shield.detectors import Calibration, Detector, UncalibratedError, Views
+from monai_shield.inferers.record_check import RecordCheck
+from monai_shield.networks.heads import Head, check_head, head_of
 
 __all__ = ["ImageDecision", "RejectedImageError", "ShieldInferer", "VolumeDecision"]
 
@@ -106,8 +98,10 @@ class ShieldInferer(Inferer):
         on_reject: "raise" to stop at a rejected image; "flag" to go on and say so in the meta data.
         preprocessing: from file to network, to be compared with that of the calibration. A shield that is given one is
             in service: it refuses a calibration that does not say what it was made with.
+        head: what the target's channels stand for; None to read it, see :func:`~monai_shield.networks.head_of`.
 
     Raises:
+        ValueError: for an unknown `on_reject` or `head`, or a `batch_size` below 1.
         UncalibratedError: on construction, where the detector is not calibrated, or, with a `slice_axis`, was
             calibrated without volumes.
         ValueError: on construction, or of the target at its first image, where the calibration was made with another
@@ -123,6 +117,7 @@ class ShieldInferer(Inferer):
         min_body: float = 0.02,
         on_reject: Literal["flag", "raise"] = "flag",
         preprocessing: Any = None,
+        head: Head | None = None,
     ) -> None:
         super().__init__()
         if on_reject not in ("flag", "raise"):
@@ -139,17 +134,9 @@ class ShieldInferer(Inferer):
         self.batch_size = batch_size
         self.min_body = min_body
         self.on_reject = on_reject
-        self._known_target: Callable[[], Any] = lambda: None
-        self._check_record(preprocessing)
-
-    def _check_record(self, preprocessing: Any) -> None:
-        calibration = self.detector.calibrated()
-        if not calibration.made_with:
-            if preprocessing is None:
-                return
-            raise UncalibratedError("the calibration does not say what it was made with: calibrate again.")
-        settings: dict[str, Any] = {"slice_axis": self.slice_axis, "min_body": self.min_body, "t_fp": calibration.t_fp}
-        _refuse(calibration, shield_record(self.detector, self.reformer, preprocessing, **settings))
+        self.head = check_head(head)
+        settings = {"slice_axis": slice_axis, "min_body": min_body, "head": head}
+        self._record = RecordCheck(detector, reformer, preprocessing, **settings)
 
     def check_target(self, network: Any) -> None:
         """
@@ -161,13 +148,7 @@ class ShieldInferer(Inferer):
         Raises:
             ValueError: where it has other weights, or is no module, so that nobody can tell.
         """
-        calibration = self.detector.calibrated()
-        if not calibration.made_with or self._known_target() is network:
-            return
-        if not isinstance(network, torch.nn.Module):
-            raise ValueError(f"a calibrated shield takes the target itself, a module, not a {type(network).__name__}.")
-        _refuse(calibration, {"target": {"weights": weights_sum(network)}})
-        self._known_target = weakref.ref(network)
+        self._record.check_target(network)
 
     def __call__(self, inputs: torch.Tensor, network: Network, *args: Any, **kwargs: Any) -> MetaTensor:
         """
@@ -180,7 +161,7 @@ class ShieldInferer(Inferer):
 
         Raises:
             ValueError: for an image that is not finite or that is empty: no segmentation of it could be right; for
-                another target than the shield was calibrated with.
+                another target than the shield was calibrated with; for logits that do not fit the image or the head.
             RejectedImageError: for a rejected image, with ``on_reject="raise"``.
         """
         check_images(inputs)
@@ -200,7 +181,7 @@ class ShieldInferer(Inferer):
 
     def views(self, image: torch.Tensor, target: Network) -> Views:
         """The views of a batch that fits the networks, as detector and answer share them."""
-        return Views(image, target, self.reformer)
+        return Views(image, target, self.reformer, head=self.head)
 
     def _whole_images(self, image: torch.Tensor, target: Network) -> tuple[torch.Tensor, list[ImageDecision]]:
         logits, scores = zip(*self._batches(image, target))
@@ -238,19 +219,13 @@ class ShieldInferer(Inferer):
                     f"for images of shape {tuple(batch.shape)} the network returned shape {tuple(logits.shape)} and "
                     f"the detector {tuple(score.shape)}."
                 )
+            head_of(logits, self.head)  # refused whether or not the detector asks for it
             yield logits, score
 
     def _move(self, image: torch.Tensor) -> None:
         self.detector.to(image.device)
         if self.reformer is not None:
             self.reformer.to(image.device)
-
-
-def _refuse(calibration: Calibration, found: Record) -> None:
-    lines = differences(calibration.made_with, found)
-    if lines:
-        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-        raise ValueError(f"the shield was calibrated with something else: {lines[0]}{more}: calibrate again.")
 
 
 def check_images(inputs: torch.Tensor) -> None:
