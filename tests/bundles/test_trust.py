@@ -70,6 +70,15 @@ def scan(tmp_path):
     return tmp_path / "scan.nii"
 
 
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """A copy of this repository's bundle in a repository of its own, which is the working directory."""
+    root = tmp_path / "copy" / "bundles" / "brain_mri_shield"
+    shutil.copytree(OWN, root)
+    monkeypatch.chdir(tmp_path / "copy")
+    return root
+
+
 def command(monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["monai-shield", *map(str, words)])
     try:
@@ -141,8 +150,8 @@ def test_this_repository_s_bundles_are_trusted_wherever_one_stands(tmp_path, mon
     assert is_own_bundle("link")
 
 
-def test_a_name_or_a_place_beside_makes_no_bundle_this_repository_s(tiny_repository, tmp_path):
-    assert not is_own_bundle(tiny_repository / "bundles" / "brain_mri_shield")
+def test_a_name_or_a_place_beside_makes_no_bundle_this_repository_s(copy, tmp_path):
+    assert not is_own_bundle(copy)
     for path in (ROOT, ROOT / "bundles", OWN / "configs", OWN / ".." / "..", ROOT / "tests", tmp_path):
         assert not is_own_bundle(path)
 
@@ -177,7 +186,7 @@ def test_beside_packages_lies_nothing_of_this_repository(installed, monkeypatch)
     assert not is_own_bundle(installed / "bundles" / "heart")
 
 
-def test_the_demo_takes_the_repository_s_own_bundle(tiny_repository, tmp_path, monkeypatch):
+def test_the_demo_takes_the_repository_s_own_bundle(copy, tmp_path, monkeypatch):
     """Also where a folder of the same name is nearer; a copy of the plugin asks."""
     import monai_shield.report
 
@@ -193,20 +202,19 @@ def test_the_demo_takes_the_repository_s_own_bundle(tiny_repository, tmp_path, m
         demo(str(tmp_path / "demo"))
     assert opened == [OWN / "configs"]
     monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages" / "monai_shield" / "bundle" / "trust.py"))
-    with pytest.raises(BundleTrustError, match=str(tiny_repository)):
+    with pytest.raises(BundleTrustError, match=str(copy)):
         demo(str(tmp_path / "demo"))
     assert len(opened) == 1
     with pytest.raises(KeyboardInterrupt):
         demo(str(tmp_path / "demo"), trust=True)
-    assert opened[1] == tiny_repository / "bundles" / "brain_mri_shield" / "configs"
+    assert opened[1] == copy / "configs"
 
 
-def test_the_docs_commands_need_no_trust(tmp_path):
-    """They attack this repository's bundle, which is opened as it is: the answer is about the scan that is missing."""
-    shutil.copytree(OWN, tmp_path / "brain_mri_shield")
+def test_the_docs_commands_need_no_trust(copy, tmp_path):
+    """They attack this repository's bundle, which is opened as it is: the answer is about a scan that is none."""
     (tmp_path / "scan.nii").write_text("no scan")
     settings = {"attack": "dag", "input": str(tmp_path / "scan.nii"), "output": str(tmp_path / "out"), "device": "cpu"}
     with pytest.raises(RuntimeError, match=r"1 of 1 files failed, .*scan\.nii"):
         attack(str(OWN), **settings)
     with pytest.raises(BundleTrustError, match="brain_mri_shield' was not opened"):
-        attack(str(tmp_path / "brain_mri_shield"), **settings)
+        attack(str(copy), **settings)
