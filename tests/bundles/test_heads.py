@@ -21,8 +21,8 @@ from monai.bundle import ConfigParser, run
 from monai_shield.adaptive import ShieldedNetwork
 from monai_shield.attacks import MultiLabel
 from monai_shield.bundle import BundleAttackError, BundleTarget
-from monai_shield.detectors import entropy, jensen_shannon
-from monai_shield.utils import save_weights
+from monai_shield.detectors import entropy, jensen_shannon, weights_sum
+from monai_shield.utils import save_weights, write_sum
 
 
 def declare(root, channels, head):
@@ -42,7 +42,17 @@ def declare(root, channels, head):
         last.weight.div_(logits.std(1)[:, None, None, None])
         last.bias.sub_(logits.mean(1)).div_(logits.std(1))
     save_weights(network, root / "models" / "model.pt")
+    _calibrated_with(root / "models" / "shield" / "detector.pt", network, head)
     return parser, network
+
+
+def _calibrated_with(weights, network, head):
+    """As if the shield had been calibrated with this target."""
+    state = torch.load(weights, weights_only=True)
+    record = state["_extra_state"]["made_with"]
+    record["settings"]["head"], record["target"]["weights"] = repr(head), weights_sum(network)
+    torch.save(state, weights)
+    write_sum(weights)
 
 
 @pytest.fixture
@@ -63,7 +73,7 @@ def test_attacks_detectors_and_the_saved_label_agree_on_a_sigmoid_head(channels,
     label = parser.get_parsed_content("postprocessing::transforms::0")({"pred": pred[0]})["pred"]
     assert torch.equal(label.as_tensor(), on[0].float())
 
-    target = BundleTarget.open(bundle, "cpu")
+    target = BundleTarget.open(bundle, "cpu", trust=True)
     assert target.head == inferer.head == "sigmoid"
     plain, classes = target.predict(image[0])
     assert classes == 2**channels
@@ -87,9 +97,14 @@ def test_attacks_detectors_and_the_saved_label_agree_on_a_sigmoid_head(channels,
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_file_of_a_sigmoid_bundle_has_a_channel_for_each_label(channels, bundle, brain_file, tmp_path):
     declare(bundle, channels, "sigmoid")
-    settings = {"dataset_dir": str(brain_file()), "device": "cpu", "output_dir": str(tmp_path), "on_reject": "keep"}
+    settings = {
+        "dataset_dir": str(brain_file()),
+        "device": "cpu",
+        "output_dir": str(tmp_path / "out"),
+        "on_reject": "keep",
+    }
     run(config_file=str(bundle / "configs" / "inference.json"), **settings)
-    label = np.asarray(nib.load(tmp_path / "brain_seg.nii.gz").dataobj)
+    label = np.asarray(nib.load(tmp_path / "out" / "brain_seg.nii.gz").dataobj)
     assert label.shape == ((64, 72, 60) if channels == 1 else (64, 72, 60, channels))
     assert set(np.unique(label)) == {0, 1}
 
@@ -99,13 +114,13 @@ def test_a_softmax_over_one_channel_is_refused(bundle):
     with pytest.raises(ValueError, match="one channel: declare 'sigmoid'"):
         parser.get_parsed_content("inferer")(torch.rand(1, 1, 96, 3, 96), network)
     with pytest.raises(ValueError, match="one channel: declare 'sigmoid'"):
-        BundleTarget.open(bundle, "cpu").predict(torch.rand(1, 96, 3, 96))
+        BundleTarget.open(bundle, "cpu", trust=True).predict(torch.rand(1, 96, 3, 96))
 
 
 def test_an_unknown_head_is_refused_by_name(bundle):
     declare(bundle, 2, "argmax")
-    with pytest.raises(BundleAttackError, match=r"inference\.json': unknown head 'argmax'|'inferer' cannot be built"):
-        BundleTarget.open(bundle, "cpu")
+    with pytest.raises(BundleAttackError, match="unknown head 'argmax'"):
+        BundleTarget.open(bundle, "cpu", trust=True)
 
 
 def test_the_configs_declare_it_once(bundle):

@@ -30,6 +30,7 @@ from torch import nn
 from monai_shield.attacks import MultiLabel, SelectOutput, SlidingWindowNetwork
 from monai_shield.attacks.problem import logits_of
 from monai_shield.bundle.files import root_cause
+from monai_shield.bundle.trust import require_trust
 from monai_shield.data import slices_of
 from monai_shield.inferers import ShieldInferer
 from monai_shield.networks.heads import Head, check_head
@@ -80,9 +81,16 @@ class BundleTarget:
         return self.head == "sigmoid"
 
     @classmethod
-    def open(cls, bundle: str | Path, device: str | None = None, weights: str | Path | None = None) -> BundleTarget:
+    def open(
+        cls,
+        bundle: str | Path,
+        device: str | None = None,
+        weights: str | Path | None = None,
+        *,
+        trust: bool = False,
+    ) -> BundleTarget:
         """
-        Build it from a bundle in the layout of MONAI's model zoo.
+        Build it from a bundle in the layout of MONAI's model zoo, which runs the code in its config and its modules.
 
         The weights are those of `weights`, else of the ``CheckpointLoader`` in the inference config, else what its
         ``initialize`` loads, else ``models/model.pt``. They are read as weights only.
@@ -91,15 +99,18 @@ class BundleTarget:
             bundle: folder of the bundle.
             device: where to compute; by default the GPU where there is one.
             weights: file of weights to take instead of the bundle's own.
+            trust: whether to run the bundle's code where it is not one of this repository's.
 
         Raises:
             BundleAttackError: where something is missing, cannot be built, or is not known how to attack.
+            BundleTrustError: where the bundle is not trusted; nothing of it was run then.
         """
         root = Path(bundle).resolve()
         config = next((root / "configs" / name for name in NAMES if (root / "configs" / name).is_file()), None)
         if config is None:
             raise BundleAttackError(f"no bundle in '{bundle}': it has no configs/inference.json or inference.yaml.")
         place = _device(device)
+        require_trust(root, trust)
         with _importable(root):
             parser = _parser(root, config, place)
             network = _build(parser, "network" if "network" in parser else "network_def", config)
@@ -153,11 +164,16 @@ class BundleTarget:
 
 @contextmanager
 def _importable(root: Path) -> Iterator[None]:
-    """Within it the bundle's own modules can be imported, as where MONAI runs it: from its folder."""
+    """Within it the bundle's own modules can be imported, as where MONAI runs it: from its folder.
+
+    They are not compiled into it: what lies in __pycache__ belongs to no signature."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
     sys.path.insert(0, str(root))
     try:
         yield
     finally:
+        sys.dont_write_bytecode = before
         sys.path.remove(str(root))
 
 

@@ -37,7 +37,7 @@ def check_written(label: str | Path, image: str | Path) -> None:
     written: Any = nib.load(label)
     file: Any = nib.load(image)
     shape = file.shape[:3]
-    if written.shape != shape:
+    if written.shape[:3] != shape:  # a sigmoid head's labels lie along the last axis
         raise ValueError(f"'{image}': its label would have shape {written.shape}, not {shape}: nothing is written.")
     far = np.array(shape) - 1
     corners = np.array([[*(far * pick), 1.0] for pick in np.ndindex(2, 2, 2)])
