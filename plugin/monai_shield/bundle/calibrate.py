@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,7 +22,15 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from monai_shield.data import SliceDataset
-from monai_shield.detectors import Calibration, CombinedDetector, Detector, Views
+from monai_shield.detectors import (
+    Calibration,
+    CombinedDetector,
+    Detector,
+    Plausibility,
+    Views,
+    predicted_label,
+    subject_statistics,
+)
 from monai_shield.detectors.calibration import Rule
 
 __all__ = ["ShieldCalibrator"]
@@ -77,6 +86,31 @@ class ShieldCalibrator:
                 found.setdefault(name, []).append(score.cpu())
         return {name: torch.cat(parts) for name, parts in found.items()}
 
+    @torch.no_grad()
+    def statistics(self, datasets: Sequence[SliceDataset]) -> dict[str, dict[str, float]]:
+        """
+        The statistics of the volumes with their labels as the shield answers them, by the volume's id.
+
+        Of a dataset that keeps every n-th slice only these are segmented: sizes are shares, places are in mm. A volume
+        that two datasets hold counts once; one that came as a plain tensor has no affine and is left out.
+        """
+        found: dict[str, dict[str, float]] = {}
+        for dataset in datasets:
+            for name, volume, meta in zip(dataset.ids, dataset.volumes, dataset.metas):
+                if name in found or "affine" not in meta:
+                    continue
+                slices = volume[dataset.keys[0]][:: dataset.every]
+                labels, num_classes = [], 2
+                for batch in slices.split(self.batch_size):
+                    logits = Views(batch.to(self.device), self.network, self.reformer).reformed_prediction
+                    labels += [predicted_label(one).cpu() for one in logits]
+                    num_classes = max(num_classes, logits.shape[1])
+                affine = meta["affine"].clone()
+                affine[:, dataset.axis] *= dataset.every
+                image, label = slices.movedim(0, dataset.axis + 1), torch.stack(labels, dim=dataset.axis)
+                found[name] = subject_statistics(image, label, num_classes, affine, meta.get("border"))
+        return found
+
     def fit(self, dataset: SliceDataset) -> Detector:
         """Fit how the detectors are combined, on clean training slices; nothing to do for a single detector."""
         if isinstance(self.detector, CombinedDetector):
@@ -88,9 +122,25 @@ class ShieldCalibrator:
         return {name: score.to(self.device) for name, score in scores.items()}
 
     def calibrate(
-        self, dataset: SliceDataset, t_fp: float = 0.05, rule: Rule = "conformal", source: str = ""
+        self,
+        dataset: SliceDataset,
+        t_fp: float = 0.05,
+        rule: Rule = "conformal",
+        source: str = "",
+        plausible: Sequence[SliceDataset] | None = None,
     ) -> Calibration:
-        """Set the threshold, on clean validation slices; the volume limit too."""
+        """
+        Set the threshold, on clean validation slices; the volume limit too, and what is plausible.
+
+        Args:
+            dataset: clean validation slices.
+            t_fp: allowed false-positive rate.
+            rule: of the threshold.
+            source: what it was calibrated on, in words.
+            plausible: the volumes whose statistics say what is plausible, `dataset` alone by default. They are fitted
+                on nobody's images, so training subjects may be among them. The target's labels of these are a little
+                too good, but the margins are far wider than that.
+        """
         scores = self.scores(dataset)
         if isinstance(self.detector, CombinedDetector):
             scores = self._moved(scores)
@@ -99,6 +149,8 @@ class ShieldCalibrator:
             score = scores["score"]
         volumes: Sequence[str] = [dataset.ids[number] for number, _ in dataset.items]
         calibration = Calibration.fit(score, t_fp, rule, volumes, source)
+        found = Plausibility.fit(list(self.statistics([dataset] if plausible is None else plausible).values()))
+        calibration = replace(calibration, plausibility=None if found is None else found.state())
         self.detector.calibration = calibration
         logger.info(
             "threshold %.4f from %d clean slices of %d volumes at t_fp = %g (%s); volume limit %.4f.",

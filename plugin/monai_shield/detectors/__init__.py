@@ -16,10 +16,12 @@ from .calibration import Calibration, threshold_of
 from .combined import CombinedDetector
 from .consistency import PredictionConsistency, jensen_shannon
 from .entropy import MeanEntropy, entropy
+from .plausibility import Judgement, Plausibility
 from .radial_power import RadialLogPower
 from .reconstruction import ReconstructionBatch, ReconstructionDetector
 from .sequential import SequentialDetector, sequential_score
 from .spectrum_norm import SpectrumNorm
+from .statistics import predicted_label, subject_statistics
 from .views import Views
 
 DETECTORS: tuple[type[Detector], ...] = (
@@ -41,8 +43,10 @@ __all__ = [
     "CombinedDetector",
     "Detector",
     "HighFrequencyEnergy",
+    "Judgement",
     "LaplacianNoise",
     "MeanEntropy",
+    "Plausibility",
     "PredictionConsistency",
     "RadialLogPower",
     "ReconstructionBatch",
@@ -54,6 +58,8 @@ __all__ = [
     "ZeroShare",
     "entropy",
     "jensen_shannon",
+    "predicted_label",
     "sequential_score",
+    "subject_statistics",
     "threshold_of",
 ]

@@ -75,6 +75,7 @@ class Calibration:
         volume_limit: largest share of rejected slices of a clean validation volume; None where no volumes were given.
         num_volumes: number of those volumes.
         source: what it was calibrated on, in words.
+        plausibility: the state of a :class:`~monai_shield.detectors.Plausibility`; None where it is not checked.
     """
 
     scores: torch.Tensor
@@ -85,6 +86,7 @@ class Calibration:
     num_volumes: int = 0
     source: str = ""
     details: dict[str, str] = field(default_factory=dict)
+    plausibility: dict[str, Any] | None = None
 
     @classmethod
     def fit(

@@ -14,19 +14,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from monai_shield.data.slices import body_share
-from monai_shield.detectors import Calibration, Detector, UncalibratedError, Views
+from monai_shield.detectors import (
+    Calibration,
+    Detector,
+    Plausibility,
+    UncalibratedError,
+    Views,
+    predicted_label,
+    subject_statistics,
+)
 
 __all__ = ["ImageDecision", "RejectedImageError", "ShieldInferer", "VolumeDecision"]
 
 Network = Callable[..., torch.Tensor]
+Decision = TypeVar("Decision", bound="ImageDecision")
 
 
 class RejectedImageError(RuntimeError):
@@ -44,6 +53,7 @@ class ImageDecision:
         p_value: share of clean validation images at least as strange, conformal.
         rejected: whether it is.
         reason: why, in words; empty for an image that passed.
+        findings: what does not look like a clean subject, and what could not be checked, in words.
     """
 
     score: float | None
@@ -51,6 +61,7 @@ class ImageDecision:
     p_value: float | None
     rejected: bool
     reason: str
+    findings: list[str] = field(default_factory=list, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -145,8 +156,16 @@ class ShieldInferer(Inferer):
         def target(x: torch.Tensor) -> torch.Tensor:
             return network(x, *args, **kwargs)
 
-        decide = self._whole_images if self.slice_axis is None else self._sliced_volumes
+        decide: Callable[..., tuple[torch.Tensor, list[Any]]] = (
+            self._whole_images if self.slice_axis is None else self._sliced_volumes
+        )
         logits, decisions = decide(image, target)
+        plausibility = self.detector.calibrated().plausibility
+        if plausibility is not None:
+            decisions = [
+                judge(decision, Plausibility(**plausibility), number, inputs, logits)
+                for number, decision in enumerate(decisions)
+            ]
         for decision in decisions:
             if decision.rejected and self.on_reject == "raise":
                 raise RejectedImageError(f"the shield rejected the image: {decision.reason}")
@@ -246,6 +265,34 @@ def decide_images(score: torch.Tensor, bears: torch.Tensor, calibration: Calibra
             )
         )
     return decisions
+
+
+def judge(
+    decision: Decision, plausibility: Plausibility, number: int, inputs: torch.Tensor, logits: torch.Tensor
+) -> Decision:
+    """
+    Add to a decision what the size, shape and place of the foreground and of the label's structures say.
+
+    Args:
+        decision: of the image.
+        plausibility: of clean subjects.
+        number: which image of the batch.
+        inputs: (B, C, H, W[, D]). Nothing can be said of a plain tensor, whose voxels have no size and no direction.
+        logits: (B, K, H, W[, D]).
+    """
+    if not isinstance(inputs, MetaTensor):
+        return replace(decision, findings=["the image came without an affine: its plausibility was not checked"])
+    affine, border = inputs.affine, inputs.meta.get("border")
+    found = subject_statistics(
+        inputs.as_tensor()[number],
+        predicted_label(logits[number]),
+        max(logits.shape[1], 2),
+        affine[number] if affine.ndim == 3 else affine,
+        border[number] if border is not None and border.ndim == 3 else border,
+    )
+    judgement = plausibility.judge(found)
+    reason = "; ".join(filter(None, (decision.reason, judgement.reason)))
+    return replace(decision, rejected=bool(reason), reason=reason, findings=judgement.findings)
 
 
 def decide_volume(score: torch.Tensor, bears: torch.Tensor, calibration: Calibration, axis: int) -> VolumeDecision:
