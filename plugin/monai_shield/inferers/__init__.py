@@ -10,6 +10,7 @@
 # limitations under the License.
 """Inferers: the shield around a target."""
 
-from .shield import ImageDecision, RejectedImageError, ShieldInferer, VolumeDecision
+from .decisions import ImageDecision, VolumeDecision
+from .shield import RejectedImageError, ShieldInferer
 
 __all__ = ["ImageDecision", "RejectedImageError", "ShieldInferer", "VolumeDecision"]
