@@ -11,5 +11,6 @@
 """Inferers: the shield around a target."""
 
 from .shield import ImageDecision, RejectedImageError, ShieldInferer, VolumeDecision
+from .stitching import LostDecisionError
 
-__all__ = ["ImageDecision", "RejectedImageError", "ShieldInferer", "VolumeDecision"]
+__all__ = ["ImageDecision", "LostDecisionError", "RejectedImageError", "ShieldInferer", "VolumeDecision"]
