@@ -12,5 +12,6 @@
 
 from .decisions import ImageDecision, VolumeDecision
 from .shield import RejectedImageError, ShieldInferer
+from .stitching import LostDecisionError
 
-__all__ = ["ImageDecision", "RejectedImageError", "ShieldInferer", "VolumeDecision"]
+__all__ = ["ImageDecision", "LostDecisionError", "RejectedImageError", "ShieldInferer", "VolumeDecision"]

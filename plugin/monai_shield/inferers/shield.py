@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
@@ -27,8 +28,11 @@ from monai_shield.inferers.decisions import ImageDecision, VolumeDecision, decid
 from monai_shield.inferers.record_check import RecordCheck
 from monai_shield.networks.heads import Head, check_head, head_of
 
+from .stitching import check_decision_is_kept
+
 __all__ = ["ImageDecision", "RejectedImageError", "ShieldInferer", "VolumeDecision"]
 
+logger = logging.getLogger(__name__)
 Network = Callable[..., torch.Tensor]
 
 
@@ -44,6 +48,11 @@ class ShieldInferer(Inferer):
     the decision (see :class:`ImageDecision`, :class:`VolumeDecision`) in JSON, since MONAI's decollation takes apart
     every container but leaves strings whole; :func:`~monai_shield.transforms.shield_decision` reads it, and
     :class:`~monai_shield.transforms.ApplyShieldd` acts on it. Nothing is emptied here.
+
+    It goes around an inferer that cuts an image into windows, ``shield(image, lambda x: windows(x, network))``, not
+    inside one: MONAI's put the logits of the windows together and drop their meta data, so a call inside one is refused
+    unless a rejected window raises. A rejected image that came without meta data is logged as a warning too, for
+    whoever else does so.
 
     Args:
         detector: calibrated detector.
@@ -119,8 +128,11 @@ class ShieldInferer(Inferer):
         Raises:
             ValueError: for an image that is not finite or that is empty: no segmentation of it could be right; for
                 another target than the shield was calibrated with; for logits that do not fit the image or the head.
+            LostDecisionError: inside a sliding window or a ``PatchInferer`` of MONAI, with ``on_reject="flag"``.
             RejectedImageError: for a rejected image, with ``on_reject="raise"``.
         """
+        if self.on_reject == "flag":
+            check_decision_is_kept()
         check_images(inputs)
         self.check_target(network)
         image = inputs.as_subclass(torch.Tensor)  # type: ignore[arg-type]
@@ -142,6 +154,11 @@ class ShieldInferer(Inferer):
         for decision in decisions:
             if decision.rejected and self.on_reject == "raise":
                 raise RejectedImageError(f"the shield rejected the image: {decision.reason}")
+            if decision.rejected and not isinstance(inputs, MetaTensor):
+                logger.warning(
+                    "the shield rejected an image without meta data: %s; those of its logits hold the decision.",
+                    decision.reason,
+                )
         return _with_decisions(logits, inputs, decisions)
 
     def views(self, image: torch.Tensor, target: Network) -> Views:
