@@ -125,11 +125,7 @@ class Calibration:
         """
         scores = scores.detach().double().cpu()
         _check_scores(scores)
-        if len(scores) > 1 and float(scores.max() - scores.min()) <= ROUNDING * float(scores.abs().max()):
-            raise ValueError(
-                f"the detector gave every one of {len(scores)} clean images the same score, {float(scores[0]):g}: "
-                "refusing to calibrate."
-            )
+        _check_scores_differ(scores)
         if threshold is None:
             threshold = threshold_of(scores, t_fp, rule)
         names = [] if volumes is None else list(dict.fromkeys(volumes))
@@ -151,6 +147,8 @@ class Calibration:
         Raises:
             ValueError: where they do not follow.
         """
+        _check_scores(self.scores)
+        _check_scores_differ(self.scores)
         if not bool((self.scores.diff() >= 0).all()):
             raise ValueError("the clean scores of the calibration are not sorted.")
         expected = threshold_of(self.scores, self.t_fp, self.rule) if threshold is None else threshold
@@ -200,3 +198,11 @@ def _check_scores(scores: torch.Tensor) -> None:
         raise ValueError(f"a calibration needs a vector of clean scores, got shape {tuple(scores.shape)}.")
     if not bool(torch.isfinite(scores).all()):
         raise ValueError("a clean score is NaN or infinite: refusing to calibrate.")
+
+
+def _check_scores_differ(scores: torch.Tensor) -> None:
+    if len(scores) > 1 and float(scores.max() - scores.min()) <= ROUNDING * float(scores.abs().max()):
+        raise ValueError(
+            f"the detector gave every one of {len(scores)} clean images the same score, {float(scores[0]):g}: "
+            "refusing to calibrate."
+        )

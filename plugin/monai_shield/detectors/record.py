@@ -131,20 +131,19 @@ def _walk(thing: Any, name: str, above: tuple[int, ...]) -> Iterator[tuple[str, 
 
 
 def _inside(thing: Any, name: str, above: tuple[int, ...]) -> Iterator[tuple[str, str]]:
-    if isinstance(thing, Mapping):
-        parts = {str(key): value for key, value in thing.items()}
-    elif isinstance(thing, Set):
-        parts = dict(enumerate(sorted(thing, key=repr)))  # type: ignore[arg-type]
-    elif isinstance(thing, Sequence):
-        yield _joined(name, "length"), str(len(thing))
-        parts = dict(enumerate(thing))  # type: ignore[arg-type]
-    elif isinstance(thing, Compose):
+    """What holds others has an entry of its own: another kind of thing in its place is a difference."""
+    if isinstance(thing, Compose):
         counting = [each for each in thing.flatten().transforms if not getattr(each, "only_checks", False)]
         yield from _inside(counting, name, above)
         return
+    if isinstance(thing, Mapping):
+        what, parts = "a mapping", {str(key): value for key, value in thing.items()}
+    elif isinstance(thing, (Sequence, Set)):
+        ordered = sorted(thing, key=repr) if isinstance(thing, Set) else thing
+        what, parts = f"{len(thing)} entries", {str(number): value for number, value in enumerate(ordered)}
     else:
-        yield _joined(name, "class"), f"{type(thing).__module__}.{type(thing).__qualname__}"
-        parts = _attributes(thing)
+        what, parts = f"{type(thing).__module__}.{type(thing).__qualname__}", _attributes(thing)
+    yield name, what
     for key, value in parts.items():
         yield from _walk(value, _joined(name, key), above)
 
