@@ -63,22 +63,24 @@ def write_nifti(path: Path, values: np.ndarray, affine: np.ndarray = LAS, dtype:
     return path
 
 
-def shrink(config: Any) -> Any:
+def shrink(config: Any, size: int = TINY_SIZE) -> Any:
     """The same config with networks of a few channels on small slices."""
     if isinstance(config, list):
-        return [shrink(entry) for entry in config]
+        return [shrink(entry, size) for entry in config]
     if not isinstance(config, dict):
         return config
-    small = {key: shrink(value) for key, value in config.items()}
+    small = {key: shrink(value, size) for key, value in config.items()}
     if "features" in small:
         small["features"] = [4, 4, 8, 8, 8, 4]
     for key in {"spatial_size", "spatial_shape"} & small.keys():
         if isinstance(small[key], list):
-            small[key] = [TINY_SIZE if size == 192 else size for size in small[key]]
+            small[key] = [size if length == 192 else length for length in small[key]]
     return small
 
 
-def make_tiny_bundle(root: Path, files: Sequence[Path], source: str = "brains that do not exist") -> Path:
+def make_tiny_bundle(
+    root: Path, files: Sequence[Path], source: str = "brains that do not exist", size: int = TINY_SIZE
+) -> Path:
     """
     The brain bundle in `root`, its networks tiny and random, its shield calibrated on these files, which it accepts.
 
@@ -86,10 +88,11 @@ def make_tiny_bundle(root: Path, files: Sequence[Path], source: str = "brains th
         root: folder of the bundle, which is not there yet.
         files: clean volumes, at least two.
         source: what they are, in words.
+        size: in-plane size of its networks.
     """
     shutil.copytree(REPOSITORY / "bundles" / "brain_mri_shield", root, ignore=shutil.ignore_patterns("*.pt", "SHA*"))
     for path in (root / "configs").glob("*.json"):
-        path.write_text(json.dumps(shrink(json.loads(path.read_text())), indent=4))
+        path.write_text(json.dumps(shrink(json.loads(path.read_text()), size), indent=4))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         parser = ConfigParser()
