@@ -156,7 +156,7 @@ class Bench:
             names = mutant.dataset if isinstance(mutant.dataset, list) else [str(file) for file in mutant.files]
             places = [(mutant.directory or Path()) / file for file in mutant.files]
             judged[number] = [(place, results.judge(place, name)) for place, name in zip(places, names)]
-        self._compare(judged, results)
+        self._compare(judged, results.kept)
         fault, left = results.fault(), results.left()
         owners = {
             name: [n for n in judged if len(judged) == 1 or f"c{n}" in re.split(r"[._/-]", name)] for name in left
@@ -172,22 +172,22 @@ class Bench:
                 verdicts[number] = wrong("a plain file was refused", pairs[-1][1].reason)
         return verdicts
 
-    def _compare(self, judged: dict[int, list[tuple[Path, Verdict]]], results: Results) -> None:
+    def _compare(self, judged: dict[int, list[tuple[Path, Verdict]]], kept: bool) -> None:
         """Answer the plain twins that are not known yet, and hold every label against its twin's."""
-        answered = ("right", "rejected") if results.kept else ("right",)
+        answered = ("right", "rejected") if kept else ("right",)
         pending = [(pairs, i) for pairs in judged.values() for i, (_, v) in enumerate(pairs) if v.outcome in answered]
         keys, new = {}, {}
         for pairs, index in pending:
             twin = twin_of(pairs[index][0])
-            keys[id(pairs), index] = key = key_of(twin)
+            keys[id(pairs), index] = key = f"{key_of(twin)}{'k' if kept else 'e'}"
             if key not in self.known:
                 new[key] = twin
-        self.answer_twins(new)
+        self._answer_twins(new, kept)
         for pairs, index in pending:
             file, verdict = pairs[index]
             pairs[index] = (file, compare(file, verdict, self.known[keys[id(pairs), index]]))
 
-    def answer_twins(self, twins: dict[str, nib.Nifti1Image]) -> None:
+    def _answer_twins(self, twins: dict[str, nib.Nifti1Image], kept: bool) -> None:
         """Answer plain files, to be known from then on."""
         if not twins:
             return
@@ -197,12 +197,13 @@ class Bench:
         for key, twin in twins.items():
             nib.save(twin, files[key])
         given = [str(file) for file in files.values()]
-        results = Results(answer(self.bundle, given, folder / "out", self.hooks.beat, settings=KEEP), kept=True)
+        settings = KEEP if kept else {}
+        results = Results(answer(self.bundle, given, folder / "out", self.hooks.beat, settings=settings), kept=kept)
         for key, file in files.items():
             self.known[key] = results.judge(file, str(file))
             if self.known[key].label is not None:
-                kept = folder / f"{key}_label.nii.gz"
-                self.known[key].label = self.known[key].label.replace(kept)
+                saved = folder / f"{key}_label.nii.gz"
+                self.known[key].label = self.known[key].label.replace(saved)
             file.unlink()
         shutil.rmtree(folder / "out")
 
@@ -213,6 +214,7 @@ class Bench:
         Raises:
             RuntimeError: where that is not one accepted and one rejected.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
         out = self.folder / "probes"
         found = answer(self.bundle, [str(probe) for probe in self.probes], out)
         results = Results(found)

@@ -142,8 +142,9 @@ ENDINGS = (".nii", ".nii", ".nii.gz", ".NII", ".NII.GZ", ".Nii.gz")
 
 OUTPUTS = (
     "dataset", "parent", "link to the dataset", "through ..", "a file", "below a file", "deep", "long", "dots",
-    "percent", "dollar", "spaces", "null device", "dangling link", "label is a folder", "JSON is a folder", "summary is a folder",
-    "label is a link to the input", "label is a hard link of the input", "JSON is a link to the input",
+    "percent", "dollar", "spaces", "null device", "dangling link", "label is a folder", "JSON is a folder",
+    "summary is a folder", "label is a link to the input", "label is a hard link of the input",
+    "JSON is a link to the input",
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from fuzz.worker import MEMORY, keep, status, work
 
+Task = Callable[[Connection, dict[str, Any]], None]
 #: Seconds a file may take: of computing, and in all where nothing is computed, as when a pipe is read.
 SECONDS, WAITING = 20, 60
 #: Cases after which a worker is replaced, and cases in one run.
@@ -34,10 +35,10 @@ LIFE, BATCH = 500, 20
 class Worker:
     """A process and what it is at."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], task: Task) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, settings), daemon=True)
+        self.process = context.Process(target=task, args=(theirs, settings), daemon=True)
         self.process.start()
         theirs.close()
         self.ready = self.busy = False
@@ -77,7 +78,11 @@ class Worker:
 
 
 def solve_all(
-    numbers: Sequence[int], settings: dict[str, Any], workers: int, outcome: Callable[[dict[str, Any]], None]
+    numbers: Sequence[int],
+    settings: dict[str, Any],
+    workers: int,
+    outcome: Callable[[dict[str, Any]], None],
+    task: Task = work,
 ) -> None:
     """
     Solve cases in processes of their own.
@@ -87,6 +92,10 @@ def solve_all(
         settings: "output", a folder, and "seed".
         workers: how many processes.
         outcome: called with each.
+        task: what a process does.
+
+    Raises:
+        RuntimeError: where a process ends that was at no case.
     """
     queue = deque(list(numbers[at : at + BATCH]) for at in range(0, len(numbers), BATCH))
     pool: list[Worker] = []
@@ -96,7 +105,7 @@ def solve_all(
                 worker.end()
                 pool.remove(worker)
             while len(pool) < min(workers, len(queue) + sum(w.busy for w in pool)):
-                pool.append(Worker(settings))
+                pool.append(Worker(settings, task))
             for worker in pool:
                 if worker.ready and not worker.busy and queue:
                     worker.todo, worker.busy = queue.popleft(), True
