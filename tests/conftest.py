@@ -24,7 +24,7 @@ import torch
 from hypothesis import settings
 from monai.utils import set_determinism
 
-from support.tiny_bundle import LAS, brain_values, make_tiny_bundle, write_nifti
+from support.tiny_bundle import LAS, brain_values, make_tiny_bundle, noisy, write_nifti
 
 settings.register_profile("shield", deadline=None)  # a busy machine is no failure
 settings.load_profile("shield")
@@ -97,11 +97,13 @@ def brain_folder(tmp_path_factory) -> Path:
 def tiny_bundle(tmp_path_factory) -> Path:
     """
     The brain bundle in ``<tmp>/bundles/brain_mri_shield``, its networks tiny and random, its shield calibrated on the
-    brains of seed 0 and 1: these two are accepted.
+    brains of seed 0 and 1, which are accepted, and a noisier one.
     """
     root = tmp_path_factory.mktemp("repository") / "bundles" / "brain_mri_shield"
     folder = tmp_path_factory.mktemp("calibration")
-    return make_tiny_bundle(root, [write_nifti(folder / f"{seed}.nii", brain_values(seed)) for seed in (0, 1)])
+    files = [write_nifti(folder / f"{seed}.nii", brain_values(seed)) for seed in (0, 1)]
+    files.append(write_nifti(folder / "noisy.nii", noisy(brain_values(2), 20, 100)))
+    return make_tiny_bundle(root, files)
 
 
 @pytest.fixture

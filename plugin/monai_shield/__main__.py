@@ -8,7 +8,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The command line: ``python -m monai_shield demo`` and ``python -m monai_shield report``, with ``--help`` each."""
+"""The command line: ``python -m monai_shield demo``, ``report``, ``attack``, ``keys``, ``sign`` and ``verify``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["attack", "demo", "main", "report"]
+__all__ = ["attack", "demo", "keys", "main", "report", "sign", "verify"]
 
 
 def demo(
@@ -28,6 +28,7 @@ def demo(
     every_nth_slice: int = 4,
     slices: int = 24,
     seed: int = 0,
+    trust: bool = False,
 ) -> str:
     """
     Attack a made-up brain and see whether the shield notices and repairs it. No data set, no internet.
@@ -39,15 +40,17 @@ def demo(
         every_nth_slice: of each of them.
         slices: slices to attack.
         seed: of the people.
+        trust: whether to run the bundle's code where it is not that of the repository the plugin is installed from.
     """
-    from monai_shield.bundle import find_bundle
+    from monai_shield.bundle import find_bundle, is_own_bundle, require_trust
     from monai_shield.report import Demo, closing_words
 
     name = "brain_mri_shield"
-    root = find_bundle(name)
-    if not (Path(root) / "configs").is_dir():
-        root = find_bundle(name, Path(__file__).parent)  # installed in place, called from somewhere else
+    root = find_bundle(name, Path(__file__).parent)
+    if not is_own_bundle(root):  # the plugin is not installed in place
+        root = find_bundle(name)
     story = Demo(output, root, models_dir, persons, every_nth_slice, slices, seed)
+    require_trust(root, trust)
     return closing_words(story.run(), output)
 
 
@@ -78,6 +81,8 @@ def attack(
     background: float | str | None = "border",
     weights: str | None = None,
     device: str | None = None,
+    trust: bool = False,
+    public_key: str | None = None,
     **settings: Any,
 ) -> str:
     """
@@ -86,6 +91,9 @@ def attack(
     Writes, for each file, the attacked NIfTI file (of the same type and header) and the network's answers before and
     after, and table.csv, results.json and figure.png. Success is measured after the attacked file was read in again.
     Killed and started again it goes on where it was.
+
+    A bundle's config and scripts are code, which is run. Unless the bundle is one of this repository's, nothing is
+    opened without --trust, or --public_key to check its signature first.
 
     Further flags are settings of the attack, such as --epsilon 0.0157 (PGD: 4/255 of the intensity window),
     --max_steps 40, --norm l2, --target runner_up (DAG), or --confine_to_mask to keep the perturbation inside the body.
@@ -101,13 +109,26 @@ def attack(
         background: value of the file's background, which is restored; by default what fills the border of the volume.
         weights: file of weights; by default the bundle's own.
         device: where to compute; by default the GPU where there is one.
+        trust: whether to run the bundle's code.
+        public_key: file of the key that the bundle must be signed with; its code is run where it is.
         settings: settings of the attack, described in monai_shield.attacks; a wrong one lists them all.
     """
-    from monai_shield.bundle import BundleAttack, BundleAttackError, BundleTarget, attack_files, make_attack
+    from monai_shield.bundle import (
+        BundleAttack,
+        BundleAttackError,
+        BundleTarget,
+        attack_files,
+        make_attack,
+        verify_bundle,
+    )
 
     chosen = make_attack(attack, settings)
     files = attack_files(input, label)
-    records = BundleAttack(BundleTarget.open(bundle, device, weights), chosen, files, output, slices, background).run()
+    if public_key is not None:
+        verify_bundle(bundle, public_key)
+        trust = True
+    target = BundleTarget.open(bundle, device, weights, trust=trust)
+    records = BundleAttack(target, chosen, files, output, slices, background).run()
     failed = [record for record in records if record["status"] == "error"]
     if failed:
         raise BundleAttackError(
@@ -129,20 +150,60 @@ def attack_words(records: Sequence[Mapping[str, Any]], output: str) -> str:
     return "\n".join([*lines, str(Path(output) / "figure.png")])
 
 
+def keys(output: str) -> str:
+    """
+    Make a pair of keys to sign bundles with. Files that are there are never overwritten.
+
+    Args:
+        output: folder to write private.pem, which nobody else may read, and public.pem to.
+    """
+    from monai_shield.bundle import make_keys
+
+    private, public = make_keys(output)
+    return f"{private}: signs bundles; keep it to yourself\n{public}: verifies them; hand it out"
+
+
+def sign(bundle: str, key: str) -> str:
+    """
+    Sign every file of a bundle as it is now, in its file SIGNATURE. Nothing of the bundle is run.
+
+    Args:
+        bundle: folder of the bundle.
+        key: file of the private key.
+    """
+    from monai_shield.bundle import sign_bundle
+
+    return str(sign_bundle(bundle, key))
+
+
+def verify(bundle: str, key: str) -> str:
+    """
+    Check that no file of a bundle was changed, added or removed since it was signed. Nothing of the bundle is run.
+
+    Args:
+        bundle: folder of the bundle.
+        key: file of the public key, from its owner and not from the bundle.
+    """
+    from monai_shield.bundle import verify_bundle
+
+    return f"{bundle}: {len(verify_bundle(bundle, key))} files, all as they were signed"
+
+
 def main() -> None:
     """Run a command; what its user can mend ends in one line instead of a traceback."""
     import fire
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        fire.Fire({"attack": attack, "demo": demo, "report": report}, name="monai-shield")
+        commands = {"attack": attack, "demo": demo, "keys": keys, "report": report, "sign": sign, "verify": verify}
+        fire.Fire(commands, name="monai-shield")
     except (ImportError, FileNotFoundError) as error:
         raise SystemExit(f"monai-shield: {error}") from error
     except RuntimeError as error:
-        from monai_shield.bundle import BundleAttackError
+        from monai_shield.bundle import BundleAttackError, BundleTrustError
         from monai_shield.report import DemoError, StudyPageError
 
-        if not isinstance(error, (BundleAttackError, DemoError, StudyPageError)):
+        if not isinstance(error, (BundleAttackError, BundleTrustError, DemoError, StudyPageError)):
             raise
         raise SystemExit(f"monai-shield: {error}") from error
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +26,11 @@ import torch
 
 __all__ = [
     "SUMS_FILE",
+    "TEMPORARY",
     "atomic_path",
     "first_line",
     "load_weights",
+    "read_weights",
     "save_weights",
     "seed_torch",
     "sha256",
@@ -36,6 +40,9 @@ __all__ = [
 
 #: Beside the weights, in the format of ``sha256sum -c``.
 SUMS_FILE = "SHA256SUMS"
+#: How the name of a file begins that is not whole yet; what a kill leaves of it can be swept.
+TEMPORARY = ".unfinished-"
+_SUM = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 
 
 @contextmanager
@@ -43,14 +50,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path in the same folder that becomes `path` only once the block is left without an error."""
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays: nibabel and torch read it. Not mkstemp, whose files nobody else may read.
-    suffix = "".join(final.suffixes)
-    temporary = final.with_name(f".{final.name.removesuffix(suffix)}-{uuid.uuid4().hex}{suffix}")
+    # The suffix stays: nibabel and torch read it. The name does not: a long one would grow too long. Not mkstemp, whose
+    # files nobody else may read.
+    suffix = "".join(final.suffixes[-2:]) if final.name.lower().endswith(".nii.gz") else final.suffix
+    temporary = final.with_name(f"{TEMPORARY}{uuid.uuid4().hex}{suffix}")
     try:
         yield temporary
+        _flush(temporary)
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Bring a file to the disk: else after a power cut its new name may be there before its content."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def first_line(error: BaseException) -> str:
@@ -65,10 +83,14 @@ def sha256(path: str | Path) -> str:
 
 
 def _read_sums(sums_file: Path) -> dict[str, str]:
+    """Name of each file to its sum, in lower case."""
     if not sums_file.is_file():
         return {}
-    lines = (line.split(maxsplit=1) for line in sums_file.read_text().splitlines() if line.strip())
-    return {name.strip().lstrip("*"): digest for digest, name in lines}
+    lines = sums_file.read_bytes().decode(errors="replace").splitlines()
+    found = [_SUM.fullmatch(line.strip()) for line in lines if line.strip()]
+    if any(match is None for match in found):
+        raise ValueError(f"'{sums_file}' is damaged: it is no list of SHA-256 sums.")
+    return {match[2]: match[1].lower() for match in found if match}
 
 
 def write_sum(path: str | Path) -> None:
@@ -108,9 +130,15 @@ def save_weights(network: torch.nn.Module, path: str | Path) -> None:
     write_sum(path)
 
 
-def load_weights(network: torch.nn.Module, path: str | Path, check_sum: bool = True) -> Any:
+def load_weights(network: torch.nn.Module, path: str | Path, check_sum: bool = True, calibrated: bool = True) -> Any:
     """
     Load a network's state, every key of it, from a file whose sum is right; returns the network.
+
+    Args:
+        network: the network to fill.
+        path: file of weights.
+        check_sum: whether the sum is checked.
+        calibrated: whether a detector's calibration is loaded, too.
 
     Raises:
         FileNotFoundError: where the file is missing.
@@ -119,10 +147,26 @@ def load_weights(network: torch.nn.Module, path: str | Path, check_sum: bool = T
     if check_sum:
         verify_sum(path)
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        state = read_weights(path)
+        if not calibrated:
+            state = {key: {} if key.endswith("_extra_state") else value for key, value in state.items()}
+        network.load_state_dict(state)
     except Exception as error:
         raise ValueError(f"weight file '{path}' cannot be loaded: {first_line(error)}") from error
     return network
+
+
+def read_weights(path: str | os.PathLike[str]) -> Any:
+    """
+    The content of a file of weights, on the CPU; nothing in it is run.
+
+    Raises:
+        ValueError: where it is damaged, or holds anything but tensors and plain values, in one line.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's own message is a page of advice how to load it all the same
+        raise ValueError("it is no file of weights, or holds other objects too, which could run code.") from error
 
 
 def seed_torch(seed: int, device: torch.device) -> None:

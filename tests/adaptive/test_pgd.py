@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from monai_shield.adaptive import AdaptivePGD, ShieldedNetwork
-from monai_shield.attacks import PGD
-from monai_shield.detectors import Calibration, Detector, Views
+from monai_shield.attacks import PGD, MultiLabel
+from monai_shield.detectors import Calibration, Detector, MeanEntropy, Views, entropy
 
 
 class Roughness(Detector):
@@ -92,3 +92,42 @@ def test_without_a_penalty_it_is_pgd_on_the_shielded_network(shield: tuple, sett
     assert torch.equal(adaptive.image, plain.image)
     assert torch.equal(adaptive.steps, plain.steps)
     assert torch.equal(adaptive.success, plain.success)
+
+
+def test_a_sigmoid_head_is_attacked_and_scored_as_what_it_is(shield: tuple) -> None:
+    """The attack sees every combination of labels, the detector the channels themselves."""
+    target, _, reformer, image = shield
+    detector = MeanEntropy()
+    detector.calibration = Calibration.fit(torch.linspace(0.0, 1.0, 40))
+    shielded = ShieldedNetwork(target, detector, reformer, "sigmoid")
+    logits = shielded(image)
+    assert torch.equal(logits, MultiLabel(target)(reformer(image)))
+    assert shielded.score is not None
+    torch.testing.assert_close(shielded.score, entropy(target(image), "sigmoid").flatten(1).mean(1))
+
+    settings = {"epsilon": 0.15, "max_steps": 8, "bounds": (0.0, 1.0), "random_start": False}
+    plain = PGD(**settings)(nn.Sequential(reformer, MultiLabel(target)), image)
+    adaptive = AdaptivePGD(detector=detector, reformer=reformer, penalty=0.0, head="sigmoid", **settings)(target, image)
+    assert torch.equal(adaptive.image, plain.image)
+
+
+def test_one_channel_is_attacked_and_scored_as_two_classes(shield: tuple) -> None:
+    target, _, reformer, image = shield
+    single = nn.Conv2d(1, 1, 1)
+    with torch.no_grad():  # its logit is that of the two classes' difference
+        single.weight.copy_(target.weight[1:] - target.weight[:1])
+        single.bias.copy_(target.bias[1:] - target.bias[:1])
+    detector = MeanEntropy()
+    detector.calibration = Calibration.fit(torch.linspace(0.0, 0.5, 40))
+    settings = {"detector": detector, "reformer": reformer, "epsilon": 0.1, "max_steps": 5, "bounds": (0.0, 1.0)}
+    one, two = (AdaptivePGD(**settings)(network, image).image for network in (single, target))
+    assert not torch.equal(one, image)
+    torch.testing.assert_close(one, two)
+
+
+def test_heads_that_do_not_fit_are_refused(shield: tuple) -> None:
+    target, detector, reformer, image = shield
+    with pytest.raises(ValueError, match="not a MultiLabel around it"):
+        AdaptivePGD(detector=detector, reformer=reformer, epsilon=0.1, head="sigmoid")(MultiLabel(target), image)
+    with pytest.raises(ValueError, match="one channel: declare 'sigmoid'"):
+        AdaptivePGD(detector=detector, epsilon=0.1, head="softmax")(nn.Conv2d(1, 1, 1), image)

@@ -29,7 +29,7 @@ from monai_shield.transforms import read_values
 from monai_shield.utils import atomic_path
 
 SHAPE = (20, 22, 18)
-PGD = {"attack": "pgd", "epsilon": 0.1, "max_steps": 3}
+PGD = {"attack": "pgd", "epsilon": 0.1, "max_steps": 3, "trust": True}
 STRUCTURES = {"0": "background", "1": "liver", "2": "spleen"}
 WINDOWS = {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "sw_batch_size": 4, "overlap": 0.5}
 LOADER = {"_target_": "CheckpointLoader", "load_path": "$@bundle_root + '/models/model.pt'", "load_dict": {"model": 0}}
@@ -169,7 +169,7 @@ def test_a_volume_through_windows(codes, bundle, brain, tmp_path):
     assert 20 < np.abs(attacked - values)[soft].max() <= 0.1 * 221 + 1
     assert record["largest_change_in_file"] == np.abs(attacked - values).max()
 
-    target = BundleTarget.open(bundle, "cpu")
+    target = BundleTarget.open(bundle, "cpu", trust=True)
     network = target.network.network.network  # under windows and the choice of an output
     expected = {}
     for name, path in (("clean", file), ("attacked", out / "scan_attacked.nii.gz")):
@@ -238,6 +238,26 @@ def test_a_sigmoid_head(brain, tmp_path):
         attack(str(bundle), input=str(file), output=str(out), device="cpu", label=str(truth), **PGD)
 
 
+def test_the_head_is_what_the_config_says_else_what_its_postprocessing_does(tmp_path):
+    """A ``head`` that is no string is some part of a network."""
+    said = {"sigmoid": "sigmoid", "softmax": "softmax", "$'sig' + 'moid'": "sigmoid"}
+    part = {"_target_": "torch.nn.Conv3d", "in_channels": 8, "out_channels": 3, "kernel_size": 1}
+    for number, (head, expected) in enumerate([*said.items(), (part, None), (None, None)]):
+        target = BundleTarget.open(
+            make_bundle(tmp_path / f"plain{number}", head=head) if head else make_bundle(tmp_path / f"plain{number}"),
+            "cpu",
+        )
+        assert target.head == expected
+        assert target.multi_label == (expected == "sigmoid")
+        assert (target.structures[0] == "background") if target.multi_label else (0 not in target.structures)
+    for name, head, expected in (("read", part, "sigmoid"), ("said", "softmax", "softmax")):
+        assert (
+            BundleTarget.open(make_bundle(tmp_path / name, sigmoid=True, head=head), "cpu", trust=True).head == expected
+        )
+    with pytest.raises(BundleAttackError, match=r"inference\.json': unknown head 'relu'"):
+        BundleTarget.open(make_bundle(tmp_path / "bad", head="relu"), "cpu", trust=True)
+
+
 def test_slices(brain, tmp_path):
     inferer = {"_target_": "SliceInferer", "roi_size": [16, 16], "spatial_dim": 1, "overlap": 0.5, "sw_batch_size": 4}
     bundle = make_bundle(tmp_path / "bundle", dims=2, inferer=inferer)
@@ -248,7 +268,7 @@ def test_slices(brain, tmp_path):
     assert len(record["slices"]) == 3
     changed = (read_values(file) != read_values(out / "scan_attacked.nii")).any(axis=(0, 2))
     assert changed.sum() == 3
-    target = BundleTarget.open(bundle, "cpu")
+    target = BundleTarget.open(bundle, "cpu", trust=True)
     image = target.preprocessing({"image": str(file)})["image"].as_tensor()
     with torch.no_grad():
         logits = SliceInferer(1, [16, 16], overlap=0.5, sw_batch_size=4)(image[None], target.network.network.network)
@@ -261,7 +281,7 @@ def test_the_bundle_of_this_repository(tiny_repository, brain_file, tmp_path):
     """Its shield is left aside: attacked is the target on its slices."""
     root, out = tiny_repository / "bundles" / "brain_mri_shield", tmp_path / "out"
     file = brain_file()
-    attack(str(root), "dag", str(file), str(out), slices=2, max_steps=2, step=0.1, device="cpu")
+    attack(str(root), "dag", str(file), str(out), slices=2, max_steps=2, step=0.1, device="cpu", trust=True)
     (record,) = records(out)
     assert record["attack"] == "DAG"
     assert record["steps"] == 2
@@ -332,7 +352,16 @@ def test_a_label_decides_what_is_attacked_and_what_dice_is(bundle, brain, tmp_pa
     label = np.zeros(SHAPE, np.uint8)
     label[6:14, 6:14, 6:12] = 1
     nib.save(nib.Nifti1Image(label, nib.load(file).affine), tmp_path / "label.nii")
-    attack(str(bundle), "dag", str(file), str(out), label=str(tmp_path / "label.nii"), device="cpu", max_steps=5)
+    attack(
+        str(bundle),
+        "dag",
+        str(file),
+        str(out),
+        label=str(tmp_path / "label.nii"),
+        device="cpu",
+        max_steps=5,
+        trust=True,
+    )
     (record,) = records(out)
     assert record["attacked_pixels"] == label.sum()
     for name in ("clean", "attacked"):
@@ -358,11 +387,11 @@ def test_a_bad_file_costs_only_itself(bundle, brain, tmp_path):
 def test_the_weights_are_found(weights, tmp_path):
     root = make_bundle(tmp_path / "bundle", weights=weights)
     expected = torch.load(root / "models" / "model.pt", weights_only=True)["model"]
-    found = BundleTarget.open(root, "cpu").network.network.network.state_dict()
+    found = BundleTarget.open(root, "cpu", trust=True).network.network.network.state_dict()
     assert all(torch.equal(found[key], value) for key, value in expected.items())
     other = {key: value + 1 for key, value in expected.items()}
     torch.save(other, tmp_path / "other.pt")
-    found = BundleTarget.open(root, "cpu", tmp_path / "other.pt").network.network.network.state_dict()
+    found = BundleTarget.open(root, "cpu", tmp_path / "other.pt", trust=True).network.network.network.state_dict()
     assert all(torch.equal(found[key], value) for key, value in other.items())
 
 
@@ -440,7 +469,7 @@ def test_other_bad_input(brain, tmp_path):
 def test_the_command_line(bundle, brain, tmp_path, monkeypatch, capsys):
     file, out = ct_file(tmp_path / "scan.nii", brain), tmp_path / "out"
     words = ["monai-shield", "attack", "--bundle", str(bundle), "--attack", "fgsm", "--input", str(file)]
-    words += ["--output", str(out), "--device", "cpu"]
+    words += ["--output", str(out), "--device", "cpu", "--trust"]
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit, match=r"^monai-shield: fgsm needs a value for epsilon"):
         main()

@@ -50,6 +50,7 @@ def test_wherever_one_stands_the_label_lies_in_the_file_s_own_space(place, tiny_
     infer(bundle, str(file))
     folder = tiny_repository / place / "runs" / "brain_mri_shield" / "inference"
     assert sorted(path.name for path in folder.iterdir()) == [
+        ".lock",
         "brain_seg.nii.gz",
         "brain_shield.json",
         "shield.json",

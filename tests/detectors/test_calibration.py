@@ -16,7 +16,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from monai_shield.detectors import Calibration, threshold_of
@@ -27,6 +27,7 @@ rates = st.sampled_from(["0.05", "0.1", "0.29", "0.5"])
 
 @given(scores_strategy, rates, st.integers(-1, 13))
 def test_conformal_rejects_exactly_where_the_p_value_says(scores: list[float], rate: str, new: int) -> None:
+    assume(len(set(scores)) > 1)  # refused: see below
     calibration = Calibration.fit(torch.tensor(scores), float(rate))
     p = Fraction(1 + sum(s >= new for s in scores), len(scores) + 1)  # by definition, exactly
     assert bool(calibration.rejects(torch.tensor([float(new)]))[0]) == (p <= Fraction(rate))
@@ -78,6 +79,33 @@ def test_conformal_refuses_too_few(n: int, t_fp: float, enough: bool) -> None:
 def test_bad_calibrations_are_refused(scores: list[float], t_fp: float, rule: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         threshold_of(torch.tensor(scores), t_fp, rule)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rule", ["conformal", "empirical"])
+@pytest.mark.parametrize("score", [0.0, -3.0, 0.1])
+@pytest.mark.parametrize("threshold", [None, -1.0])
+def test_constant_scores_are_refused(rule: str, score: float, threshold: float | None) -> None:
+    """A detector that cannot tell clean images apart would never reject one."""
+    clean = torch.full((40,), score)
+    settings = {"rule": rule, "threshold": threshold}
+    with pytest.raises(ValueError, match="every one of 40 clean images the same score") as caught:
+        Calibration.fit(clean, **settings)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    by_rounding = clean * (1 + torch.finfo(torch.float32).eps * (torch.arange(40) % 3))
+    with pytest.raises(ValueError, match="the same score"):
+        Calibration.fit(by_rounding, **settings)  # type: ignore[arg-type]
+    clean[7] += 1e-4  # one that differs is enough
+    assert len(Calibration.fit(clean, **settings).scores) == 40  # type: ignore[arg-type]
+
+
+def test_a_single_score_is_no_constant() -> None:
+    assert Calibration.fit(torch.tensor([2.0]), 0.5, "empirical").threshold == 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_refused_whatever_the_threshold(value: float) -> None:
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        Calibration.fit(torch.tensor([0.0, 1.0, value] * 20), threshold=3.0)
 
 
 def test_exact_arithmetic_at_a_rate_that_floats_get_wrong() -> None:

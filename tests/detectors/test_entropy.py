@@ -43,7 +43,7 @@ def test_of_two_labels_and_of_one_sigmoid(p: float) -> None:
     by_hand = -p * math.log(p) - (1 - p) * math.log(1 - p)
     logit = torch.full((1, 1, 1, 1), math.log(p / (1 - p)), dtype=torch.float64)
     assert float(entropy(torch.cat([logit, 0 * logit], 1))) == pytest.approx(by_hand)
-    assert float(entropy(logit, sigmoid=True)) == pytest.approx(by_hand)
+    assert float(entropy(logit, head="sigmoid")) == pytest.approx(by_hand)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["2D", "3D"])
@@ -51,7 +51,9 @@ def test_of_softmax_and_of_sigmoids_by_torch(size: tuple[int, ...]) -> None:
     z = logits(2, 4, *size)
     softmax = torch.distributions.Categorical(logits=z.movedim(1, -1)).entropy()
     torch.testing.assert_close(entropy(z), softmax)
-    torch.testing.assert_close(entropy(z, sigmoid=True), torch.distributions.Bernoulli(logits=z).entropy().mean(dim=1))
+    torch.testing.assert_close(
+        entropy(z, head="sigmoid"), torch.distributions.Bernoulli(logits=z).entropy().mean(dim=1)
+    )
 
 
 def test_divergence_is_what_mixing_adds_to_the_entropy() -> None:
@@ -75,8 +77,9 @@ def test_the_detector_averages_the_map() -> None:
     image, z = 0.1 + torch.rand(2, 1, 4, 5), logits(2, 3, 4, 5)
     views = Views(image, lambda x: z)
     torch.testing.assert_close(MeanEntropy()(views), entropy(z).flatten(1).mean(1))
-    torch.testing.assert_close(MeanEntropy(sigmoid=True)(views), entropy(z, sigmoid=True).flatten(1).mean(1))
-    torch.testing.assert_close(MeanEntropy(body_only=False, sigmoid=True)(views), entropy(z, True).flatten(1).mean(1))
+    sigmoid, by_hand = Views(image, lambda x: z, head="sigmoid"), entropy(z, "sigmoid").flatten(1).mean(1)
+    torch.testing.assert_close(MeanEntropy()(sigmoid), by_hand)
+    torch.testing.assert_close(MeanEntropy(body_only=False)(sigmoid), by_hand)
 
 
 def test_takes_the_prediction_that_is_the_answer() -> None:

@@ -45,10 +45,12 @@ from fuzz.bench import strange  # noqa: E402
 from fuzz.pool import solve_all  # noqa: E402
 from fuzz.scans import SUBJECTS, load_scans, plain_image  # noqa: E402
 from fuzz.table import kinds_of_wrong, reasons, summary, write_docs  # noqa: E402
-from support.tiny_bundle import make_tiny_bundle  # noqa: E402
+from support.tiny_bundle import make_tiny_bundle, noisy  # noqa: E402
 
 #: In-plane size of the bundle's networks.
 SIZE = 64
+#: Deviation of the noise in one of the scans that its shield is calibrated on, whose white matter has about 1500.
+NOISE = 150.0
 #: What decides how a case is made, answered and judged: an outcome is worth something only while none of it changes.
 SOURCES = (
     "plugin/monai_shield/**/*.py",
@@ -123,6 +125,8 @@ def prepare(folder: Path, code: str) -> None:
     for scan in scans[: len(SUBJECTS)]:
         files.append(plain / f"{scan.name}.nii")
         nib.save(plain_image(scan.values), files[-1])
+    files.append(plain / "noisy.nii")
+    nib.save(plain_image(noisy(scans[1].values, 40, 2000, deviation=NOISE).astype("int16")), files[-1])
     make_tiny_bundle(plain / "bundles" / "brain_mri_shield", files, size=SIZE)
     nib.save(plain_image(scans[0].values), plain / "plain.nii")
     nib.save(strange(scans[0].values), plain / "strange.nii")

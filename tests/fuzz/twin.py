@@ -22,8 +22,8 @@ import numpy as np
 from fuzz.oracle import Verdict, wrong
 from fuzz.scans import plain_image
 
-#: Share of the labeled voxels that must be the same in a file and its plain twin; the rest is rounding, which counts for
-#: more where the voxels are no millimeters and the image is resampled.
+#: Share of the labeled voxels that must be the same in a file and its plain twin; the rest is rounding, which counts
+#: for more where the voxels are no millimeters and the image is resampled.
 AGREEMENT, RESAMPLED = 0.99, 0.95
 
 

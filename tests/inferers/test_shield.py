@@ -17,7 +17,15 @@ import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 
 from monai_shield.data import body_share
-from monai_shield.detectors import Calibration, Detector, ReconstructionDetector, UncalibratedError, Views
+from monai_shield.detectors import (
+    Calibration,
+    Detector,
+    MeanEntropy,
+    PredictionConsistency,
+    ReconstructionDetector,
+    UncalibratedError,
+    Views,
+)
 from monai_shield.inferers import RejectedImageError, ShieldInferer
 from monai_shield.transforms import shield_decision
 
@@ -331,6 +339,74 @@ def test_the_same_on_cuda(axis):
     for a, b in zip(decisions(there), decisions(here)):
         assert a["rejected"] == b["rejected"]
         assert a["score"] == pytest.approx(b["score"], rel=1e-2)
+
+
+class Logits(torch.nn.Module):
+    """A network whose logits are lines of the image's intensity, one a channel."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.slope = torch.linspace(9.0, 15.0, channels) if channels > 1 else torch.tensor([9.0])
+
+    def forward(self, image):
+        return self.slope.reshape(-1, *[1] * (image.ndim - 2)) * (image - 0.6)
+
+
+class TwoClasses(Logits):
+    """The same network with one sigmoid as one with a softmax over two classes."""
+
+    def forward(self, image):
+        z = super().forward(image)
+        return torch.cat([torch.zeros_like(z), z], 1)
+
+
+@pytest.mark.parametrize("kind", [PredictionConsistency, MeanEntropy])
+@pytest.mark.parametrize("size", [(8, 8), (6, 8, 8)], ids=["2D", "3D"])
+@torch.no_grad()
+def test_one_sigmoid_is_defended_as_the_softmax_over_two_classes_that_it_is(kind, size):
+    """A softmax over one channel is 1 everywhere: no score would move and nothing be rejected."""
+
+    blur = torch.nn.AvgPool2d(3, 1, 1) if len(size) == 2 else torch.nn.AvgPool3d(3, 1, 1)
+    clean, strange = torch.rand(60, 1, *size) * 0.4 + 0.1, torch.rand(3, 1, *size)
+    if kind is MeanEntropy:
+        strange = 0.6 + 0.01 * strange  # where the target is in doubt
+    found = []
+    for target in (Logits(1), TwoClasses(1)):
+        detector = kind()
+        scores = detector(Views(clean, target, blur))
+        assert float(scores.std()) > 0
+        detector.calibration = Calibration.fit(scores)
+        image = torch.cat([clean[scores.argsort()[:3]], strange])
+        out = ShieldInferer(detector, blur, batch_size=4)(image, target)
+        found.append((scores, torch.tensor([each["score"] for each in decisions(out)])))
+        assert [each["rejected"] for each in decisions(out)] == [False] * 3 + [True] * 3
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_declared_head_is_the_detector_s(dims):
+    image = torch.rand(3, 1, *[8] * dims)
+    detector = MeanEntropy()
+    detector.calibration = Calibration.fit(torch.linspace(0, 1, 40))
+    target = Logits(2)
+    for head, distribution in (
+        ("sigmoid", torch.distributions.Bernoulli(logits=target(image))),
+        (None, torch.distributions.Categorical(logits=target(image).movedim(1, -1))),
+    ):
+        entropy = distribution.entropy()
+        entropy = entropy.mean(1) if head == "sigmoid" else entropy
+        inside = image[:, 0] > 0.05
+        expected = [float(values[body].mean()) for values, body in zip(entropy, inside)]
+        out = ShieldInferer(detector, head=head)(image, target)
+        assert [each["score"] for each in decisions(out)] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_softmax_over_one_channel_is_refused_whatever_the_detector():
+    _, _, detector = networks(2)
+    with pytest.raises(ValueError, match="one channel: declare 'sigmoid'"):
+        ShieldInferer(detector, head="softmax")(torch.rand(1, 1, 8, 8), torch.nn.Conv2d(1, 1, 1))
+    with pytest.raises(ValueError, match="unknown head 'argmax'"):
+        ShieldInferer(detector, head="argmax")
 
 
 def test_body_is_what_lies_above_the_background():

@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from monai_shield.detectors import Calibration
 from monai_shield.studies import DefenseStudy
 from monai_shield.studies.image_set import ImageSet
-from monai_shield.studies.readings import StudyReadings
+from monai_shield.studies.readings import StudyReadings, paper_calibration
 
 
 def test_a_score_is_judged_against_slices_with_as_much_body(made_up: Any) -> None:
@@ -80,3 +82,11 @@ def test_trainings_are_drawn_as_people_are(made_up: Any) -> None:
     values[2, 0] = math.nan
     assert readings.over_seeds(values)[0] == pytest.approx(1.5)
     assert np.isnan(readings.over_seeds(np.full((2, 3), math.nan))).all()
+
+
+def test_the_paper_s_threshold_is_that_of_a_shield_and_is_there_for_a_detector_that_a_shield_refuses() -> None:
+    scores = np.random.default_rng(0).integers(0, 9, 40).astype(float)
+    found, fitted = paper_calibration(scores, 0.1), Calibration.fit(torch.from_numpy(scores), 0.1, "empirical")
+    assert torch.equal(found.scores, fitted.scores)
+    assert (found.threshold, found.t_fp, found.rule) == (fitted.threshold, fitted.t_fp, fitted.rule)
+    assert paper_calibration(np.full(40, 0.5), 0.1).threshold == 0.5

@@ -13,7 +13,6 @@
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,8 @@ REPOSITORY = Path(__file__).parents[2]
 LAS = np.diag([-1.0, 1.0, 1.0, 1.0])
 #: In-plane size of the tiny bundle's networks; the shipped ones have 192.
 TINY_SIZE = 96
+#: Deviation of the noise in one of the brains a shield is calibrated on.
+NOISE = 5.0
 
 
 def brain_values(seed: int = 0, shape: tuple[int, int, int] = (64, 72, 60)) -> np.ndarray:
@@ -78,11 +79,21 @@ def shrink(config: Any, size: int = TINY_SIZE) -> Any:
     return small
 
 
+def noisy(values: np.ndarray, low: float, high: float, deviation: float = NOISE) -> np.ndarray:
+    """A brain with noise in its body, in whole numbers from `low` to `high`."""
+    noise = np.random.default_rng(0).normal(0, deviation, values.shape)
+    return np.where(values > 0, np.clip(np.rint(values + noise), low, high), 0)
+
+
 def make_tiny_bundle(
     root: Path, files: Sequence[Path], source: str = "brains that do not exist", size: int = TINY_SIZE
 ) -> Path:
     """
     The brain bundle in `root`, its networks tiny and random, its shield calibrated on these files, which it accepts.
+
+    One of them should be :func:`noisy`: it has most of the scores above the threshold, and sets the limit. Then the
+    others have room, also where they lie otherwise in their file, and no score of theirs is the threshold itself, which
+    would fall on either side of it, depending on who shares its batch.
 
     Args:
         root: folder of the bundle, which is not there yet.
@@ -103,17 +114,9 @@ def make_tiny_bundle(
     slices = SliceDataset([{"image": str(file)} for file in files], preprocessing, keys=("image",), progress=False)
     _spread(network, reformer, torch.stack([item["image"] for item in slices]))
     detector.detectors["spectrum"].fit(item["image"] for item in slices)
-    calibrator = ShieldCalibrator(network, detector, reformer)
+    calibrator = ShieldCalibrator(network, detector, reformer, head="softmax")
     calibrator.fit(slices)
-    calibration = calibrator.calibrate(slices, source=source)
-    # halfway to the next higher score: one that lies on the threshold would fall on either side of it, depending on who
-    # shares its batch; and a volume with room, for one that lies otherwise in its file has other slices
-    higher = calibration.scores[calibration.scores > calibration.threshold].min()
-    detector.calibration = replace(
-        calibration,
-        threshold=float(calibration.threshold + higher) / 2,
-        volume_limit=calibration.volume_limit + 0.1,
-    )
+    calibrator.calibrate(slices, source=source)
     save_weights(network, root / "models" / "model.pt")
     save_weights(detector, root / "models" / "shield" / "detector.pt")
     save_weights(reformer, root / "models" / "shield" / "reformer.pt")

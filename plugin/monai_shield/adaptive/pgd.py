@@ -19,11 +19,13 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
+from monai_shield.attacks import MultiLabel
 from monai_shield.attacks.base import AttackInfo, AttackResult
 from monai_shield.attacks.losses import loss_called
 from monai_shield.attacks.pgd import PGD
 from monai_shield.attacks.problem import Problem
 from monai_shield.detectors import Detector, Views
+from monai_shield.networks.heads import Head, class_logits
 
 __all__ = ["AdaptivePGD", "ShieldedNetwork"]
 
@@ -36,20 +38,31 @@ class ShieldedNetwork(nn.Module):
         target: the network that is defended.
         detector: scores the image.
         reformer: image to image.
+        head: what the target's channels stand for; None to read it, see :func:`~monai_shield.networks.head_of`.
+
+    Raises:
+        ValueError: where `head` is "sigmoid" and the target is a :class:`~monai_shield.attacks.MultiLabel` already: its
+            channels are combinations of labels, which the shield's detector never sees.
     """
 
-    def __init__(self, target: nn.Module, detector: Detector, reformer: nn.Module | None) -> None:
+    def __init__(
+        self, target: nn.Module, detector: Detector, reformer: nn.Module | None, head: Head | None = None
+    ) -> None:
         super().__init__()
+        if head == "sigmoid" and isinstance(target, MultiLabel):
+            raise ValueError("head 'sigmoid' is declared: give the network itself, not a MultiLabel around it.")
         self.target = target
         self.detector = detector
         self.reformer = reformer
+        self.head = head
         self.score: Tensor | None = None
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B,K,spatial) of the reformed image (B,C,spatial)."""
-        views = Views(image, self.target, self.reformer)
+        """Logits of classes that exclude each other (B,K,spatial) of the reformed image (B,C,spatial), see
+        :func:`~monai_shield.networks.class_logits`; the detector scores the target's own."""
+        views = Views(image, self.target, self.reformer, head=self.head)
         self.score = self.detector(views)
-        return views.reformed_prediction
+        return class_logits(views.reformed_prediction, self.head)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -68,6 +81,8 @@ class AdaptivePGD(PGD):
         reformer: reformer of the shield.
         penalty: price of a score above the threshold, in units of cross entropy per unit of score.
         margin: how far below the threshold the score is to stay.
+        head: what the target's channels stand for; None to read it. With a sigmoid of several channels a label holds
+            combinations of them, as :meth:`~monai_shield.attacks.MultiLabel.encode` writes it.
     """
 
     info: ClassVar[AttackInfo] = AttackInfo(
@@ -81,6 +96,7 @@ class AdaptivePGD(PGD):
     reformer: nn.Module | None = None
     penalty: float = 10.0
     margin: float = 0.1
+    head: Head | None = None
     random_start: bool = False
 
     def __call__(
@@ -94,7 +110,7 @@ class AdaptivePGD(PGD):
     ) -> AttackResult:
         """Attack the shield around ``network``; arguments and result are those of every attack."""
         threshold = self.detector.calibrated().threshold
-        shielded = ShieldedNetwork(network, self.detector, self.reformer)
+        shielded = ShieldedNetwork(network, self.detector, self.reformer, self.head)
         wrong = loss_called(self.loss)
 
         def loss(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:

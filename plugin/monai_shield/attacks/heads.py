@@ -15,9 +15,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MultiLabel", "SelectOutput"]
+from monai_shield.networks.heads import check_channels, class_logits
 
-MAX_CHANNELS = 8
+__all__ = ["MultiLabel", "SelectOutput"]
 
 
 class SelectOutput(nn.Module):
@@ -86,12 +86,7 @@ class MultiLabel(nn.Module):
         Raises:
             ValueError: when the network has more than 8 channels, as 2^K of them would not fit into memory.
         """
-        channels = self.network(image)
-        _check_channels(channels.shape[1])
-        logits = torch.zeros_like(channels[:, :1])
-        for k in range(channels.shape[1]):
-            logits = torch.cat([logits, logits + channels[:, k : k + 1]], dim=1)
-        return logits
+        return class_logits(self.network(image), "sigmoid")
 
     @staticmethod
     def encode(label: Tensor) -> Tensor:
@@ -100,7 +95,7 @@ class MultiLabel(nn.Module):
         Raises:
             ValueError: when there are more than 8 channels, or values other than 0 and 1.
         """
-        _check_channels(label.shape[1])
+        check_channels(label.shape[1])
         if not bool(((label == 0) | (label == 1)).all()):
             raise ValueError("a label with a channel for each structure must hold 0 and 1 only.")
         bits = 2 ** torch.arange(label.shape[1], device=label.device)
@@ -111,8 +106,3 @@ class MultiLabel(nn.Module):
         """The binary channels (B,K,spatial) of the class of each pixel (B,1,spatial), K = ``channels``."""
         bits = torch.arange(channels, device=label.device).reshape(-1, *[1] * (label.ndim - 2))
         return (label.long() >> bits) & 1
-
-
-def _check_channels(channels: int) -> None:
-    if channels > MAX_CHANNELS:
-        raise ValueError(f"{channels} channels would make 2^{channels} classes; there may be {MAX_CHANNELS} at most.")

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from monai_shield.networks.heads import Head, class_logits
+
 __all__ = ["Outcome", "Problem", "image_generator", "logits_of", "per_image", "share_held"]
 
 
@@ -102,19 +104,20 @@ class Outcome:
             getattr(self, name)[rows[stronger]] = getattr(other, name)[stronger]
 
 
-def logits_of(network: nn.Module, image: Tensor) -> Tensor:
-    """Logits (B,K,spatial) of an image (B,C,spatial), K >= 2: the one logit z of a sigmoid head becomes (0, z).
+def logits_of(network: nn.Module, image: Tensor, head: Head | None = None) -> Tensor:
+    """Logits (B,K,spatial) of classes that exclude each other, for an image (B,C,spatial), K >= 2: the one logit z of a
+    sigmoid head becomes (0, z), see :func:`~monai_shield.networks.class_logits`.
 
     Raises:
         TypeError: when the network does not return a tensor.
-        ValueError: when the logits do not lie on the image's pixels.
+        ValueError: when the logits do not lie on the image's pixels, or are not those of the head.
     """
     logits = network(image)
     if not isinstance(logits, Tensor):
         raise TypeError(f"the network must return a tensor of logits, got {type(logits).__name__}.")
     if logits.shape[:1] + logits.shape[2:] != image.shape[:1] + image.shape[2:]:
         raise ValueError(f"logits {tuple(logits.shape)} do not lie on the image {tuple(image.shape)}.")
-    return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits
+    return class_logits(logits, head)
 
 
 def share_held(held: Tensor, attacked: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ from monai_shield.attacks.problem import (
     share_held,
 )
 from monai_shield.attacks.targets import Target
-from monai_shield.utils import atomic_path, first_line, seed_torch
+from monai_shield.utils import atomic_path, first_line, read_weights, seed_torch
 
 __all__ = ["UniversalPerturbation"]
 
@@ -351,7 +351,7 @@ def _read(path: str | PathLike[str]) -> dict[str, Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"perturbation file '{path}' is missing.")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_weights(path)
     except Exception as error:
         raise ValueError(f"perturbation file '{path}' cannot be loaded: {first_line(error)}") from error
     if not isinstance(state, dict) or set(state) != STATE:

@@ -16,6 +16,10 @@ from .attack import BundleAttack
 from .attack_arguments import attack_files, make_attack
 from .calibrate import ShieldCalibrator
 from .detector import load_detector
-from .files import FileRunner, image_files
+from .files import FileRunner
+from .names import image_files
 from .root import find_bundle
+from .signature import make_keys, sign_bundle, verify_bundle
 from .target import BundleAttackError, BundleTarget
+from .trust import BundleTrustError, is_own_bundle, require_trust
+from .written import check_written

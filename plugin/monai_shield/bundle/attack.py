@@ -33,9 +33,10 @@ from tqdm import tqdm
 
 from monai_shield.attacks import Attack, MultiLabel
 from monai_shield.attacks.problem import Problem
-from monai_shield.bundle.files import file_stem, root_cause
+from monai_shield.bundle.files import root_cause
+from monai_shield.bundle.names import file_stem
 from monai_shield.bundle.target import BundleAttackError, BundleTarget
-from monai_shield.data import evenly_spaced
+from monai_shield.data import StandardNibabelReader, evenly_spaced
 from monai_shield.metrics import dice_of_counts, overlap_counts
 from monai_shield.report import AttackedSlice, attack_figure, write_label
 from monai_shield.transforms import PreprocessedFile, border_background, export_attack, intensity_window, read_values
@@ -155,11 +156,11 @@ class BundleAttack:
         attacked_file, clean_seg, attacked_seg = self._outputs(file)
         clean = PreprocessedFile(file, target.preprocessing)
         image = clean.image.as_tensor().float()
-        loaded = LoadImage(image_only=True, ensure_channel_first=True)(str(file))
+        loaded = _load(file)
         background = border_background(clean.values()) if self.background == "border" else self.background
-        body = (
-            None if background is None else _on_grid((loaded != background).any(0, keepdim=True), loaded, clean.image)
-        )
+        body = None
+        if background is not None:
+            body = _on_grid(loaded.as_tensor().ne(float(background)).any(0, keepdim=True), loaded, clean.image)
         if body is None and self.attack.confine_to_mask:
             raise BundleAttackError("confine_to_mask: the file has no background, give its value.")
         before, classes = target.predict(image)
@@ -224,7 +225,7 @@ class BundleAttack:
 
     def _label(self, file: Path, like: MetaTensor, classes: int) -> torch.Tensor:
         """A label file in the network's space, (1,spatial)."""
-        loaded = LoadImage(image_only=True, ensure_channel_first=True)(str(file))
+        loaded = _load(file)
         if self.target.multi_label:
             channels = classes.bit_length() - 1
             if len(loaded) != channels:
@@ -302,6 +303,11 @@ class BundleAttack:
         ]
         with atomic_path(path) as temporary:
             temporary.write_bytes(attack_figure(views, f"{self.attack.info.name} on {self.target.name}"))
+
+
+def _load(file: Path) -> MetaTensor:
+    """The voxels of a file, (C,spatial), where nibabel says that they lie: it writes what is compared with them."""
+    return LoadImage(StandardNibabelReader(), image_only=True, ensure_channel_first=True)(str(file))
 
 
 @contextmanager

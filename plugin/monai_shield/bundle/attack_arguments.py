@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from monai_shield.attacks import ATTACKS, Attack
-from monai_shield.bundle.files import file_stem, image_files, root_cause
+from monai_shield.bundle.files import root_cause
+from monai_shield.bundle.names import file_stem, image_files
 from monai_shield.bundle.target import BundleAttackError
 
 __all__ = ["attack_files", "make_attack"]

@@ -21,8 +21,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from monai_shield.data import SliceDataset
-from monai_shield.detectors import Calibration, CombinedDetector, Detector, Views
+from monai_shield.detectors import Calibration, CombinedDetector, Detector, Views, shield_record
 from monai_shield.detectors.calibration import Rule
+from monai_shield.networks.heads import Head, check_head
 
 __all__ = ["ShieldCalibrator"]
 
@@ -39,6 +40,7 @@ class ShieldCalibrator:
         reformer: the shield's reformer.
         device: where to compute.
         batch_size: images at once.
+        head: what the target's channels stand for; None to read it, see :func:`~monai_shield.networks.head_of`.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class ShieldCalibrator:
         reformer: torch.nn.Module | None,
         device: torch.device | str = "cpu",
         batch_size: int = 8,
+        head: Head | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
         self.detector = detector.to(self.device).eval()
         self.reformer = None if reformer is None else reformer.to(self.device).eval()
         self.batch_size = batch_size
+        self.head = check_head(head)
 
     @torch.no_grad()
     def scores(self, dataset: SliceDataset) -> dict[str, torch.Tensor]:
@@ -68,7 +72,7 @@ class ShieldCalibrator:
         found: dict[str, list[torch.Tensor]] = {}
         loader: DataLoader[Any] = DataLoader(dataset, self.batch_size)
         for batch in tqdm(loader, desc="scoring clean slices", unit="batch"):
-            views = Views(batch["image"].to(self.device), self.network, self.reformer)
+            views = Views(batch["image"].to(self.device), self.network, self.reformer, head=self.head)
             if isinstance(self.detector, CombinedDetector):
                 scores = self.detector.single_scores(views) | {"body": views.body_share}
             else:
@@ -98,7 +102,17 @@ class ShieldCalibrator:
         else:
             score = scores["score"]
         volumes: Sequence[str] = [dataset.ids[number] for number, _ in dataset.items]
-        calibration = Calibration.fit(score, t_fp, rule, volumes, source)
+        record = shield_record(
+            self.detector,
+            self.reformer,
+            dataset.transform,
+            self.network,
+            slice_axis=dataset.axis,
+            min_body=dataset.min_body,
+            head=self.head,
+            t_fp=float(t_fp),
+        )
+        calibration = Calibration.fit(score, t_fp, rule, volumes, source, record)
         self.detector.calibration = calibration
         logger.info(
             "threshold %.4f from %d clean slices of %d volumes at t_fp = %g (%s); volume limit %.4f.",

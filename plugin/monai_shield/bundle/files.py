@@ -12,61 +12,52 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
-from collections import Counter
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from monai.data import DataLoader, Dataset
 from monai.engines import Evaluator
 from tqdm import tqdm
 
-from monai_shield.utils import atomic_path, first_line
+from monai_shield.bundle.names import check_names, file_stem, shown
+from monai_shield.bundle.written import check_written
+from monai_shield.utils import TEMPORARY, atomic_path, first_line
 
-__all__ = ["FileRunner", "file_stem", "image_files", "root_cause"]
+__all__ = ["FileRunner", "root_cause"]
 
 logger = logging.getLogger(__name__)
-
-
-def image_files(path: str | Path | Sequence[str | Path]) -> list[dict[str, str]]:
-    """
-    A datalist of files.
-
-    Args:
-        path: one file, several, or a folder: then its ``volumes/*_SS.nii.gz`` where it has such, else whatever
-            ``*.nii`` and ``*.nii.gz`` lie in it.
-
-    Raises:
-        FileNotFoundError: where the folder holds no NIfTI file.
-    """
-    if not isinstance(path, (str, Path)):
-        return [{"image": str(entry)} for entry in path]
-    root = Path(path)
-    if not root.is_dir():
-        return [{"image": str(root)}]
-    found = sorted(root.glob("volumes/*_SS.nii.gz")) or sorted([*root.glob("*.nii"), *root.glob("*.nii.gz")])
-    if not found:
-        raise FileNotFoundError(f"no NIfTI file in folder '{root}'.")
-    return [{"image": str(file)} for file in found]
+Record = dict[str, Any]
 
 
 class FileRunner:
     """
     Run an evaluator over files, one engine run a file, so that a bad file costs only itself.
 
-    Beside the segmentations it writes one ``<name>_shield.json`` a file (status, score, threshold, p-value, rejected,
-    reason, per slice too) and, at the end, ``shield.json`` with the summary of all.
+    For each file it leaves ``<name>_seg.nii.gz`` and ``<name>_shield.json`` (status, score, threshold, p-value,
+    rejected, reason, per slice too), and at the end ``shield.json`` with the summary of all. What an earlier run left
+    under these names is removed before the first file: a result belongs to the file that lies there now.
+
+    A label is saved into ``staging_dir``, read in again by nibabel, compared with its file in shape and affine, and
+    given its name last, after the JSON: a run that was killed leaves no label without a decision.
 
     Args:
-        evaluator: MONAI evaluator with the shield as its inferer; its postprocessing leaves the decision in "result".
+        evaluator: MONAI evaluator with the shield as its inferer; its postprocessing leaves the decision in "result"
+            and saves one label a file to ``staging_dir``.
         datalist: one dictionary a file, the file under "image".
         preprocessing: from file to network.
-        output_dir: folder of the JSON files.
+        output_dir: folder of the results; one run at a time.
+        staging_dir: folder where the postprocessing saves; emptied. By default ``.unchecked`` in ``output_dir``.
 
     Raises:
-        ValueError: where two files have the same name: one result would overwrite the other.
+        ValueError: where two files have the same name, so that one result would overwrite the other, or where the
+            results would be written into the folder of an input.
     """
 
     def __init__(
@@ -75,29 +66,38 @@ class FileRunner:
         datalist: Sequence[Mapping[str, Any]],
         preprocessing: Any,
         output_dir: str | Path,
+        staging_dir: str | Path | None = None,
     ) -> None:
         self.evaluator = evaluator
         # Else ignite keeps the remains of a run that failed, and the next one, on the next file, does nothing.
         self.evaluator.interrupt_resume_enabled = False
         self.datalist = list(datalist)
-        count = Counter(file_stem(entry["image"]) for entry in self.datalist)
-        twice = [name for name, times in count.items() if times > 1]
-        if twice:
-            raise ValueError(f"several files are named {', '.join(twice)}: their results would overwrite one another.")
-        self.preprocessing = preprocessing
         self.output_dir = Path(output_dir)
-        self.summary: list[dict[str, Any]] = []
+        self.staging_dir = self.output_dir / ".unchecked" if staging_dir is None else Path(staging_dir)
+        check_names([entry["image"] for entry in self.datalist], self.output_dir)
+        self.preprocessing = preprocessing
+        self.summary: list[Record] = []
 
-    def run(self) -> list[dict[str, Any]]:
-        """Segment every file; returns (and writes) one summary a file."""
+    def run(self) -> list[Record]:
+        """
+        Segment every file; returns (and writes) one summary a file.
+
+        Raises:
+            RuntimeError: where another run writes to the same folder.
+            OSError: where the folder cannot be written to.
+        """
         self.summary = []
-        for entry in tqdm(self.datalist, desc="segmenting", unit="file"):
-            record = self._run_one(entry)
-            self._write(self.output_dir / f"{file_stem(entry['image'])}_shield.json", record)
-            self.summary.append({key: value for key, value in record.items() if not key.startswith("slice_")})
-            log = logger.error if record["status"] == "error" else logger.info
-            log("%s: %s%s", record["file"], record["status"], f" ({record['reason']})" if record["reason"] else "")
-        self._write(self.output_dir / "shield.json", self.summary)
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.output_dir / ".lock", timeout=0):
+                self._clear()
+                for entry in tqdm(self.datalist, desc="segmenting", unit="file"):
+                    self._take(str(entry["image"]), entry)
+                self._write(self.output_dir / "shield.json", self.summary)
+        except Timeout as error:
+            raise RuntimeError(f"another run writes to '{self.output_dir}': wait for it, or choose another.") from error
+        finally:
+            shutil.rmtree(self.staging_dir, ignore_errors=True)
         return self.summary
 
     def finish(self) -> None:
@@ -113,21 +113,63 @@ class FileRunner:
         if failed:
             raise SystemExit(1)
 
-    def _run_one(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        file = str(entry["image"])
+    def _clear(self) -> None:
+        """Remove earlier results and what a kill left, labels first: none may stand without its decision."""
+        shutil.rmtree(self.staging_dir, ignore_errors=True)
+        pairs = [self._results(str(entry["image"])) for entry in self.datalist]
+        for path in (*(label for label, _ in pairs), *(decision for _, decision in pairs)):
+            _remove(path)
+        _remove(self.output_dir / "shield.json")
+        for left in self.output_dir.glob(f"{TEMPORARY}*"):
+            _remove(left)
+
+    def _results(self, file: str) -> tuple[Path, Path]:
+        """Label and decision of a file."""
+        stem = file_stem(file)
+        return self.output_dir / f"{stem}_seg.nii.gz", self.output_dir / f"{stem}_shield.json"
+
+    def _take(self, file: str, entry: Mapping[str, Any]) -> None:
+        """One file, whatever happens to it, and a line of the log."""
+        label, decision = self._results(file)
         try:
-            # Loading, inference and saving are all inside: whatever fails, fails for this file alone.
-            self.evaluator.data_loader = DataLoader(Dataset([dict(entry)], self.preprocessing), batch_size=1)
-            self.evaluator.state.epoch_length = 1
-            self.evaluator.state.output = None  # that of the file before
-            self.evaluator.run()
-            (output,) = self.evaluator.state.output
-            decision = output["result"]["shield"]
+            if len(os.fsencode(decision.name)) > os.pathconf(self.output_dir, "PC_NAME_MAX"):
+                raise ValueError(f"'{file}': its name is too long: those of its results would be longer still.")
+            record, unchecked = self._answer(file, entry)
+            self._write(decision, record)
+            unchecked.replace(label)
         except (Exception, SystemExit) as error:
-            reason = root_cause(error)
-            return {"file": file, "status": "error", "reason": reason.replace(f"'{file}': ", "")}
-        status = "rejected" if decision["rejected"] else "accepted"
-        return {"file": file, "status": status, **decision}
+            # Loading, inference, saving and checking: whatever fails, fails for this file alone.
+            logger.debug("", exc_info=error)
+            record = {"file": file, "status": "error", "reason": root_cause(error).replace(f"'{file}': ", "")}
+            self._fail(label, decision, record)
+        self.summary.append({key: value for key, value in record.items() if not key.startswith("slice_")})
+        log = logger.error if record["status"] == "error" else logger.info
+        log("%s: %s%s", shown(file), record["status"], f" ({record['reason']})" if record["reason"] else "")
+
+    def _answer(self, file: str, entry: Mapping[str, Any]) -> tuple[Record, Path]:
+        """The decision on a file, and its label, which is as it must be but does not bear its name yet."""
+        shutil.rmtree(self.staging_dir, ignore_errors=True)
+        self.evaluator.data_loader = DataLoader(Dataset([dict(entry)], self.preprocessing), batch_size=1)
+        self.evaluator.state.epoch_length = 1
+        self.evaluator.state.output = None  # that of the file before
+        self.evaluator.run()
+        (output,) = self.evaluator.state.output
+        decision = output["result"]["shield"]
+        found = list(self.staging_dir.iterdir()) if self.staging_dir.is_dir() else []
+        if len(found) != 1:
+            raise ValueError(
+                f"'{file}': the postprocessing saved {len(found)} labels to '{self.staging_dir}', not one."
+            )
+        check_written(found[0], file)
+        return {"file": file, "status": "rejected" if decision["rejected"] else "accepted", **decision}, found[0]
+
+    def _fail(self, label: Path, decision: Path, record: Record) -> None:
+        """No label, and the reason beside it; where not even that can be written, in the log and the summary."""
+        try:
+            _remove(label)
+            self._write(decision, record)
+        except OSError as error:
+            logger.error("%s: cannot be written (%s)", shown(str(decision)), first_line(error))
 
     @staticmethod
     def _write(path: Path, content: Any) -> None:
@@ -135,13 +177,19 @@ class FileRunner:
             temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def file_stem(file: Any) -> str:
-    """The name of a NIfTI file, without its folder and its ending."""
-    return Path(str(file)).name.removesuffix(".gz").removesuffix(".nii")
+def _remove(path: Path) -> None:
+    """Remove a file; one whose name is longer than a name may be is not there."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
 
 
 def root_cause(error: BaseException) -> str:
     """What went wrong first, in one line: MONAI wraps the error of a transform in one that names the transform."""
     while error.__cause__ is not None and not isinstance(error, (FileNotFoundError, ValueError)):
         error = error.__cause__
+    if "cannot find a suitable writer" in str(error):  # of SaveImage: what it failed with is its last line
+        return str(error).strip().splitlines()[-1]
     return first_line(error)

@@ -30,8 +30,11 @@ from torch import nn
 from monai_shield.attacks import MultiLabel, SelectOutput, SlidingWindowNetwork
 from monai_shield.attacks.problem import logits_of
 from monai_shield.bundle.files import root_cause
+from monai_shield.bundle.trust import require_trust
 from monai_shield.data import slices_of
 from monai_shield.inferers import ShieldInferer
+from monai_shield.networks.heads import Head, check_head
+from monai_shield.utils import read_weights
 
 __all__ = ["BundleAttackError", "BundleTarget"]
 
@@ -54,7 +57,8 @@ class BundleTarget:
         preprocessing: from a file to the network.
         slice_axis: spatial axis of the preprocessed volume along which a 2D network gets its slices; None where it gets
             the image whole.
-        multi_label: whether the head is a sigmoid.
+        head: what the channels stand for, as said by the config's ``head``, else its shield, else its postprocessing;
+            None where it is read from the channels (:func:`~monai_shield.networks.head_of`).
         structures: names by class or, of a sigmoid head, by channel; as far as the metadata knows them.
         batch_size: slices at once.
         device: where to compute.
@@ -65,16 +69,28 @@ class BundleTarget:
     network: nn.Module
     preprocessing: Compose
     slice_axis: int | None
-    multi_label: bool
+    head: Head | None
     structures: Mapping[int, str]
     batch_size: int
     device: torch.device
     fingerprint: str
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether the bundle says that the head is a sigmoid."""
+        return self.head == "sigmoid"
+
     @classmethod
-    def open(cls, bundle: str | Path, device: str | None = None, weights: str | Path | None = None) -> BundleTarget:
+    def open(
+        cls,
+        bundle: str | Path,
+        device: str | None = None,
+        weights: str | Path | None = None,
+        *,
+        trust: bool = False,
+    ) -> BundleTarget:
         """
-        Build it from a bundle in the layout of MONAI's model zoo.
+        Build it from a bundle in the layout of MONAI's model zoo, which runs the code in its config and its modules.
 
         The weights are those of `weights`, else of the ``CheckpointLoader`` in the inference config, else what its
         ``initialize`` loads, else ``models/model.pt``. They are read as weights only.
@@ -83,15 +99,18 @@ class BundleTarget:
             bundle: folder of the bundle.
             device: where to compute; by default the GPU where there is one.
             weights: file of weights to take instead of the bundle's own.
+            trust: whether to run the bundle's code where it is not one of this repository's.
 
         Raises:
             BundleAttackError: where something is missing, cannot be built, or is not known how to attack.
+            BundleTrustError: where the bundle is not trusted; nothing of it was run then.
         """
         root = Path(bundle).resolve()
         config = next((root / "configs" / name for name in NAMES if (root / "configs" / name).is_file()), None)
         if config is None:
             raise BundleAttackError(f"no bundle in '{bundle}': it has no configs/inference.json or inference.yaml.")
         place = _device(device)
+        require_trust(root, trust)
         with _importable(root):
             parser = _parser(root, config, place)
             network = _build(parser, "network" if "network" in parser else "network_def", config)
@@ -100,18 +119,18 @@ class BundleTarget:
             _load(parser, network, root, config, weights)
             preprocessing = _build(parser, "preprocessing", config)
             inferer = _build(parser, "inferer", config)
-        state = hashlib.sha256(_sum_of(network).encode())
+        head = _head(parser, inferer, config)
+        state = hashlib.sha256(f"{_sum_of(network)} {head}".encode())
         for part in ("preprocessing", "inferer", "postprocessing"):
             state.update(json.dumps(parser.get(part), sort_keys=True, default=str).encode())
-        multi_label = _has_sigmoid(parser.get("postprocessing"))
         whole, axis, batch_size = _as_run_by(inferer, network.to(place).eval())
         return cls(
             name=root.name,
-            network=MultiLabel(whole) if multi_label else whole,
+            network=MultiLabel(whole) if head == "sigmoid" else whole,
             preprocessing=preprocessing,
             slice_axis=axis,
-            multi_label=multi_label,
-            structures=_structures(parser, multi_label),
+            head=head,
+            structures=_structures(parser, head == "sigmoid"),
             batch_size=batch_size,
             device=place,
             fingerprint=state.hexdigest(),
@@ -135,7 +154,8 @@ class BundleTarget:
         are."""
         found, number = [], 0
         for batch in self.cases(volume).split(self.batch_size):
-            logits = logits_of(self.network, batch.contiguous().to(self.device))
+            head = None if self.multi_label else self.head  # those of a MultiLabel are classes already
+            logits = logits_of(self.network, batch.contiguous().to(self.device), head)
             found.append(logits.argmax(1, keepdim=True).cpu())
             number = logits.shape[1]
         cases = torch.cat(found)
@@ -144,11 +164,16 @@ class BundleTarget:
 
 @contextmanager
 def _importable(root: Path) -> Iterator[None]:
-    """Within it the bundle's own modules can be imported, as where MONAI runs it: from its folder."""
+    """Within it the bundle's own modules can be imported, as where MONAI runs it: from its folder.
+
+    They are not compiled into it: what lies in __pycache__ belongs to no signature."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
     sys.path.insert(0, str(root))
     try:
         yield
     finally:
+        sys.dont_write_bytecode = before
         sys.path.remove(str(root))
 
 
@@ -227,7 +252,7 @@ def _read(network: nn.Module, path: Path, name: str) -> None:
     if not path.is_file():
         raise BundleAttackError(f"weight file '{path}' is missing.")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_weights(path)
         network.load_state_dict(state[name] if isinstance(state.get(name), Mapping) else state)
     except Exception as error:
         raise BundleAttackError(f"weight file '{path}' cannot be loaded: {root_cause(error)}") from error
@@ -240,6 +265,19 @@ def _sum_of(network: nn.Module) -> str:
         if isinstance(value, torch.Tensor):
             found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
+
+
+def _head(parser: ConfigParser, inferer: Inferer, config: Path) -> Head | None:
+    """What the channels stand for; a ``head`` that is no string is a part of a network, and says nothing of that."""
+    declared = _build(parser, "head", config) if isinstance(parser.get("head"), str) else None
+    if not isinstance(declared, str):
+        declared = inferer.head if isinstance(inferer, ShieldInferer) else None
+    if declared is None and _has_sigmoid(parser.get("postprocessing")):
+        return "sigmoid"
+    try:
+        return check_head(declared)
+    except ValueError as error:
+        raise BundleAttackError(f"'{config}': {error}") from error
 
 
 def _has_sigmoid(postprocessing: Any) -> bool:

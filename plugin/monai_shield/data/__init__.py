@@ -13,12 +13,14 @@
 from .cohort import COHORT_TISSUES, cohort_person, embedded_cohort
 from .datalist import volume_datalist
 from .miccai2012 import MICCAI2012_STRUCTURES
+from .reader import StandardNibabelReader
 from .slices import SliceDataset, body_share, evenly_spaced, slices_of
 
 __all__ = [
     "COHORT_TISSUES",
     "MICCAI2012_STRUCTURES",
     "SliceDataset",
+    "StandardNibabelReader",
     "body_share",
     "cohort_person",
     "embedded_cohort",

@@ -88,6 +88,9 @@ class SliceDataset(Dataset):
         progress: bool = True,
     ) -> None:
         self.keys = tuple(keys)
+        self.transform = transform
+        self.axis = axis
+        self.min_body = min_body
         self.volumes: list[dict[str, torch.Tensor]] = []
         self.items: list[tuple[int, int]] = []
         self.ids: list[str] = []

@@ -18,6 +18,7 @@ from .consistency import PredictionConsistency, jensen_shannon
 from .entropy import MeanEntropy, entropy
 from .radial_power import RadialLogPower
 from .reconstruction import ReconstructionBatch, ReconstructionDetector
+from .record import Record, differences, settings_of, shield_record, weights_sum
 from .sequential import SequentialDetector, sequential_score
 from .spectrum_norm import SpectrumNorm
 from .views import Views
@@ -47,13 +48,18 @@ __all__ = [
     "RadialLogPower",
     "ReconstructionBatch",
     "ReconstructionDetector",
+    "Record",
     "SequentialDetector",
     "SpectrumNorm",
     "UncalibratedError",
     "Views",
     "ZeroShare",
+    "differences",
     "entropy",
     "jensen_shannon",
     "sequential_score",
+    "settings_of",
+    "shield_record",
     "threshold_of",
+    "weights_sum",
 ]

@@ -69,4 +69,16 @@ class Detector(torch.nn.Module):
         return {} if self.calibration is None else self.calibration.state()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.calibration = Calibration(**state) if state else None
+        calibration = Calibration(**state) if state else None
+        if calibration is not None:
+            self.check_calibration(calibration)
+        self.calibration = calibration
+
+    def check_calibration(self, calibration: Calibration) -> None:
+        """
+        Check that a calibration that was read from a file is one that could have been made.
+
+        Raises:
+            ValueError: where its threshold or limit does not follow from its scores.
+        """
+        calibration.check()

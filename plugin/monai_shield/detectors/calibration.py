@@ -19,9 +19,14 @@ from typing import Any, Literal
 
 import torch
 
+from .record import Record
+
 __all__ = ["Calibration", "Rule", "threshold_of"]
 
 Rule = Literal["conformal", "empirical"]
+
+#: Scores whose relative range is below some float32 epsilons differ by rounding only.
+ROUNDING = 1e-6
 
 
 def threshold_of(scores: torch.Tensor, t_fp: float | Fraction, rule: Rule = "conformal") -> float:
@@ -42,15 +47,13 @@ def threshold_of(scores: torch.Tensor, t_fp: float | Fraction, rule: Rule = "con
         ValueError: for no or non-finite scores, t_fp outside (0, 1), an unknown rule, or, by the conformal rule,
             fewer than 1/t_fp - 1 scores: no threshold could keep the promise.
     """
-    if scores.ndim != 1 or scores.numel() == 0:
-        raise ValueError(f"a calibration needs a vector of clean scores, got shape {tuple(scores.shape)}.")
-    if not bool(torch.isfinite(scores).all()):
-        raise ValueError("a clean score is NaN or infinite: refusing to calibrate.")
+    _check_scores(scores)
     if not 0 < t_fp < 1:
         raise ValueError(f"t_fp must be in (0, 1), got {t_fp}.")
     n = scores.numel()
     # Exact arithmetic: 0.29 * 100 is 28.999... in floating point, and its floor would be one too small.
-    rate = Fraction(str(t_fp))
+    # A third of 0.05 that went through a file is a 60th again.
+    rate = t_fp if isinstance(t_fp, Fraction) else Fraction(str(t_fp)).limit_denominator(10**9)
     if rule == "conformal":
         rank = int(rate * (n + 1))
         if rank < 1:
@@ -75,6 +78,9 @@ class Calibration:
         volume_limit: largest share of rejected slices of a clean validation volume; None where no volumes were given.
         num_volumes: number of those volumes.
         source: what it was calibrated on, in words.
+        volumes: for each of the scores, the number of the volume it came from, (n,); None where no volumes were given.
+        made_with: what the shield consisted of, see :func:`~monai_shield.detectors.shield_record`; empty where that was
+            not recorded.
     """
 
     scores: torch.Tensor
@@ -84,7 +90,8 @@ class Calibration:
     volume_limit: float | None = None
     num_volumes: int = 0
     source: str = ""
-    details: dict[str, str] = field(default_factory=dict)
+    volumes: torch.Tensor | None = None
+    made_with: Record = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -94,7 +101,7 @@ class Calibration:
         rule: Rule = "conformal",
         volumes: Sequence[Any] | None = None,
         source: str = "",
-        details: dict[str, str] | None = None,
+        made_with: Record | None = None,
         threshold: float | None = None,
     ) -> Calibration:
         """
@@ -106,21 +113,56 @@ class Calibration:
             rule: see :func:`threshold_of`.
             volumes: for each score, which volume it came from.
             source: what it was calibrated on, in words.
-            details: anything else worth keeping, such as the sums of the weights in use.
+            made_with: what the shield consists of.
             threshold: where it is not to be chosen from these scores, but was by the same rule from others.
+
+        Raises:
+            ValueError: for scores that :func:`threshold_of` refuses, for two scores or more that are all the same, up
+                to the rounding of float32: such a detector never rejects anything; or for another number of volume
+                names than of scores.
         """
         scores = scores.detach().double().cpu()
+        _check_scores(scores)
+        if len(scores) > 1 and float(scores.max() - scores.min()) <= ROUNDING * float(scores.abs().max()):
+            raise ValueError(
+                f"the detector gave every one of {len(scores)} clean images the same score, {float(scores[0]):g}: "
+                "refusing to calibrate."
+            )
         if threshold is None:
             threshold = threshold_of(scores, t_fp, rule)
-        limit = None
         names = [] if volumes is None else list(dict.fromkeys(volumes))
-        if volumes is not None:
-            if len(volumes) != len(scores):
-                raise ValueError(f"{len(volumes)} volume names for {len(scores)} scores.")
-            rejected = scores > threshold
-            share = [rejected[[volume == name for volume in volumes]].double().mean() for name in names]
-            limit = float(max(share))
-        return cls(scores.sort().values, threshold, float(t_fp), rule, limit, len(names), source, dict(details or {}))
+        if volumes is not None and len(volumes) != len(scores):
+            raise ValueError(f"{len(volumes)} volume names for {len(scores)} scores.")
+        values, order = scores.sort()
+        numbers = None if volumes is None else torch.tensor([names.index(volume) for volume in volumes])[order]
+        limit = None if numbers is None else _volume_limit(values, numbers, threshold)
+        record = dict(made_with or {})
+        return cls(values, threshold, float(t_fp), rule, limit, len(names), source, numbers, record)
+
+    def check(self, threshold: float | None = None) -> None:
+        """
+        Check that threshold and limit follow from the scores: they travel in a file that somebody may have edited.
+
+        Args:
+            threshold: what it has to be; by default what the rule makes of the scores.
+
+        Raises:
+            ValueError: where they do not follow.
+        """
+        if not bool((self.scores.diff() >= 0).all()):
+            raise ValueError("the clean scores of the calibration are not sorted.")
+        expected = threshold_of(self.scores, self.t_fp, self.rule) if threshold is None else threshold
+        if self.threshold != expected:
+            raise ValueError(f"the threshold {self.threshold} does not follow from the clean scores: {expected} does.")
+        if self.volumes is None:
+            if self.volume_limit is not None:
+                raise ValueError("nothing is known of where the limit of a volume comes from: calibrate again.")
+            return
+        if len(self.volumes) != len(self.scores) or self.volumes.unique().tolist() != list(range(self.num_volumes)):
+            raise ValueError("the volumes of the calibration are not those of its scores.")
+        limit = _volume_limit(self.scores, self.volumes, self.threshold)
+        if self.volume_limit != limit:
+            raise ValueError(f"the limit {self.volume_limit} does not follow from the clean scores: {limit} does.")
 
     def p_value(self, score: torch.Tensor) -> torch.Tensor:
         """(1 + number of clean scores at or above `score`) / (n + 1), the conformal p-value, (B,)."""
@@ -143,3 +185,16 @@ class Calibration:
     def state(self) -> dict[str, Any]:
         """Tensors, numbers and strings only: it is read with ``weights_only=True``."""
         return dict(vars(self))
+
+
+def _volume_limit(scores: torch.Tensor, volumes: torch.Tensor, threshold: float) -> float:
+    """Largest share of scores (n,) above the threshold in one of the volumes (n,)."""
+    rejected = (scores > threshold).double()
+    return max(float(rejected[volumes == number].mean()) for number in volumes.unique().tolist())
+
+
+def _check_scores(scores: torch.Tensor) -> None:
+    if scores.ndim != 1 or scores.numel() == 0:
+        raise ValueError(f"a calibration needs a vector of clean scores, got shape {tuple(scores.shape)}.")
+    if not bool(torch.isfinite(scores).all()):
+        raise ValueError("a clean score is NaN or infinite: refusing to calibrate.")

@@ -15,18 +15,15 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from monai_shield.networks.heads import Head, binary_logits, head_of
+
 from .base import Detector
 from .views import Views
 
-__all__ = ["PredictionConsistency", "binary_logits", "jensen_shannon"]
+__all__ = ["PredictionConsistency", "jensen_shannon"]
 
 
-def binary_logits(logits: torch.Tensor) -> torch.Tensor:
-    """Each channel a label of its own, (B, K, ...), as logits of a softmax over it and its absence, (B, 2, K, ...)."""
-    return torch.stack([logits, torch.zeros_like(logits)], dim=1)
-
-
-def jensen_shannon(first: torch.Tensor, second: torch.Tensor, sigmoid: bool = False) -> torch.Tensor:
+def jensen_shannon(first: torch.Tensor, second: torch.Tensor, head: Head | None = None) -> torch.Tensor:
     r"""
     Jensen-Shannon divergence of two predictions at every pixel, in nats.
 
@@ -35,13 +32,14 @@ def jensen_shannon(first: torch.Tensor, second: torch.Tensor, sigmoid: bool = Fa
     Args:
         first: logits, (B, K, H, W[, D]).
         second: logits of the same shape.
-        sigmoid: whether every channel is a label of its own; their divergences are then averaged.
+        head: see :func:`~monai_shield.networks.head_of`. Of a sigmoid head every channel is a label of its own; their
+            divergences are averaged.
 
     Returns:
         (B, H, W[, D]), between 0 and log 2.
     """
-    if sigmoid:
-        return jensen_shannon(binary_logits(first), binary_logits(second)).mean(dim=1)
+    if head_of(first, head) == "sigmoid":
+        return jensen_shannon(binary_logits(first), binary_logits(second), "softmax").mean(dim=1)
     log_p, log_q = F.log_softmax(first, dim=1), F.log_softmax(second, dim=1)
     log_m = torch.logaddexp(log_p, log_q) - torch.log(torch.tensor(2.0, dtype=log_p.dtype))
     divergence = 0.5 * (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)).sum(dim=1)
@@ -57,20 +55,18 @@ class PredictionConsistency(Detector):
 
     Args:
         body_only: average over the body instead of all pixels, so that a small head is not diluted.
-        sigmoid: whether the target's channels are labels of their own.
         reformer: another reformer than the shield's. With a filter that needs no training this is feature squeezing
             (Xu et al. 2018, arXiv 1704.01155), a baseline that costs nothing.
     """
 
     info = {"title": "prediction consistency", "source": "arXiv 1705.09064"}  # noqa: RUF012
 
-    def __init__(self, body_only: bool = True, sigmoid: bool = False, reformer: torch.nn.Module | None = None) -> None:
+    def __init__(self, body_only: bool = True, reformer: torch.nn.Module | None = None) -> None:
         super().__init__()
         self.reformer = reformer
         self.body_only = body_only
-        self.sigmoid = sigmoid
 
     def forward(self, views: Views) -> torch.Tensor:
         other = views.reformed_prediction if self.reformer is None else views.prediction_under(self.reformer)
-        moved = jensen_shannon(views.prediction, other, self.sigmoid)
+        moved = jensen_shannon(views.prediction, other, views.head)
         return views.mean_over_body(moved) if self.body_only else moved.flatten(1).mean(dim=1)

@@ -15,26 +15,28 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from monai_shield.networks.heads import Head, binary_logits, head_of
+
 from .base import Detector
-from .consistency import binary_logits
 from .views import Views
 
 __all__ = ["MeanEntropy", "entropy"]
 
 
-def entropy(logits: torch.Tensor, sigmoid: bool = False) -> torch.Tensor:
+def entropy(logits: torch.Tensor, head: Head | None = None) -> torch.Tensor:
     r"""
     Entropy of a prediction at every pixel, :math:`H(p) = -\sum_k p_k \log p_k`, in nats.
 
     Args:
         logits: (B, K, H, W[, D]).
-        sigmoid: whether every channel is a label of its own; their entropies are then averaged.
+        head: see :func:`~monai_shield.networks.head_of`. Of a sigmoid head every channel is a label of its own; their
+            entropies are averaged.
 
     Returns:
-        (B, H, W[, D]), between 0 and log K, or log 2 with `sigmoid`.
+        (B, H, W[, D]), between 0 and log K, or log 2 of a sigmoid head.
     """
-    if sigmoid:
-        return entropy(binary_logits(logits)).mean(dim=1)
+    if head_of(logits, head) == "sigmoid":
+        return entropy(binary_logits(logits), "softmax").mean(dim=1)
     log_p = F.log_softmax(logits, dim=1)
     return -(log_p.exp() * log_p).sum(dim=1)
 
@@ -48,16 +50,14 @@ class MeanEntropy(Detector):
 
     Args:
         body_only: average over the body instead of all pixels, so that a small head is not diluted.
-        sigmoid: whether the target's channels are labels of their own.
     """
 
     info = {"title": "entropy of the prediction", "source": "arXiv 1803.08533"}  # noqa: RUF012
 
-    def __init__(self, body_only: bool = True, sigmoid: bool = False) -> None:
+    def __init__(self, body_only: bool = True) -> None:
         super().__init__()
         self.body_only = body_only
-        self.sigmoid = sigmoid
 
     def forward(self, views: Views) -> torch.Tensor:
-        unsure = entropy(views.prediction, self.sigmoid)
+        unsure = entropy(views.prediction, views.head)
         return views.mean_over_body(unsure) if self.body_only else unsure.flatten(1).mean(dim=1)

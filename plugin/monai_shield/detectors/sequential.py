@@ -12,17 +12,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, cast
 
 import torch
 
-from .base import Detector
+from .base import Detector, UncalibratedError
 from .calibration import Calibration, Rule
 from .views import Views
 
 __all__ = ["SequentialDetector", "sequential_score"]
+
+BORDER = -1.0  # a score above it: some detector's is above its threshold
 
 
 def sequential_score(stages: Sequence[tuple[torch.Tensor, Calibration]]) -> torch.Tensor:
@@ -121,7 +124,7 @@ class SequentialDetector(Detector):
         fitted = {name: Calibration.fit(scores[name], share, rule, volumes, source) for name in self.stages}
         for name, detector in self.stages.items():
             detector.calibration = fitted[name]
-        self.calibration = Calibration.fit(self.combine(scores), t_fp, rule, volumes, source, threshold=-1.0)
+        self.calibration = Calibration.fit(self.combine(scores), t_fp, rule, volumes, source, threshold=BORDER)
         return self.calibration
 
     def combine(self, scores: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -138,6 +141,21 @@ class SequentialDetector(Detector):
             UncalibratedError: where a detector has no threshold.
         """
         return sequential_score([(scores[name], detector.calibrated()) for name, detector in self.stages.items()])
+
+    def calibrated(self) -> Calibration:
+        """
+        Raises:
+            UncalibratedError: where there is no calibration, or the detectors do not share its rate evenly.
+        """
+        calibration = super().calibrated()
+        for name, detector in self.stages.items():
+            share = detector.calibrated().t_fp
+            if not math.isclose(share * len(self.stages), calibration.t_fp):
+                raise UncalibratedError(f"{name} was calibrated for a rate of {share}: calibrate the sequence again.")
+        return calibration
+
+    def check_calibration(self, calibration: Calibration) -> None:
+        calibration.check(threshold=BORDER)
 
     def forward(self, views: Views) -> torch.Tensor:
         return self.combine(self.single_scores(views))

@@ -17,6 +17,7 @@ from functools import cached_property
 
 import torch
 
+from monai_shield.networks.heads import Head, check_head, head_of
 from monai_shield.transforms.spectrum import fourier_transform, frequency_magnitude, shift_zero_frequency
 
 __all__ = ["Views"]
@@ -36,6 +37,10 @@ class Views:
         reformer: image to image; the identity where there is none.
         body_above: a pixel above this share of the intensity window belongs to the body. Not 0: the faintest noise on
             an empty background would then be body.
+        head: what the target's channels stand for; None to read it, see :func:`~monai_shield.networks.head_of`.
+
+    Raises:
+        ValueError: for an unknown head.
     """
 
     def __init__(
@@ -44,11 +49,13 @@ class Views:
         target: Network | None = None,
         reformer: Network | None = None,
         body_above: float = 0.05,
+        head: Head | None = None,
     ) -> None:
         self.image = image
         self.body_above = body_above
         self._target = target
         self._reformer = reformer
+        self._head = check_head(head)
         self._magnitudes: dict[bool, torch.Tensor] = {}
         self._spectra: dict[bool, torch.Tensor] = {}
         self._predictions: dict[Network, torch.Tensor] = {}
@@ -89,6 +96,16 @@ class Views:
     def prediction(self) -> torch.Tensor:
         """Logits of the target on the image as it came, (B, K, H, W[, D])."""
         return self._segment(self.image)
+
+    @property
+    def head(self) -> Head:
+        """
+        What the target's channels stand for.
+
+        Raises:
+            ValueError: where a softmax is declared of a target with one channel.
+        """
+        return head_of(self.prediction, self._head)
 
     @cached_property
     def reformed(self) -> torch.Tensor:

@@ -23,6 +23,8 @@ from monai.inferers import Inferer
 
 from monai_shield.data.slices import body_share
 from monai_shield.detectors import Calibration, Detector, UncalibratedError, Views
+from monai_shield.inferers.record_check import RecordCheck
+from monai_shield.networks.heads import Head, check_head, head_of
 
 __all__ = ["ImageDecision", "RejectedImageError", "ShieldInferer", "VolumeDecision"]
 
@@ -94,10 +96,16 @@ class ShieldInferer(Inferer):
         min_body: what has no larger share of body is not scored. A slice of a volume is segmented all the same; an
             image of its own is rejected.
         on_reject: "raise" to stop at a rejected image; "flag" to go on and say so in the meta data.
+        preprocessing: from file to network, to be compared with that of the calibration. A shield that is given one is
+            in service: it refuses a calibration that does not say what it was made with.
+        head: what the target's channels stand for; None to read it, see :func:`~monai_shield.networks.head_of`.
 
     Raises:
+        ValueError: for an unknown `on_reject` or `head`, or a `batch_size` below 1.
         UncalibratedError: on construction, where the detector is not calibrated, or, with a `slice_axis`, was
             calibrated without volumes.
+        ValueError: on construction, or of the target at its first image, where the calibration was made with another
+            one than this: with other weights, another setting, another preprocessing.
     """
 
     def __init__(
@@ -108,6 +116,8 @@ class ShieldInferer(Inferer):
         batch_size: int = 8,
         min_body: float = 0.02,
         on_reject: Literal["flag", "raise"] = "flag",
+        preprocessing: Any = None,
+        head: Head | None = None,
     ) -> None:
         super().__init__()
         if on_reject not in ("flag", "raise"):
@@ -124,6 +134,21 @@ class ShieldInferer(Inferer):
         self.batch_size = batch_size
         self.min_body = min_body
         self.on_reject = on_reject
+        self.head = check_head(head)
+        settings = {"slice_axis": slice_axis, "min_body": min_body, "head": head}
+        self._record = RecordCheck(detector, reformer, preprocessing, **settings)
+
+    def check_target(self, network: Any) -> None:
+        """
+        Check that a target is the one that the shield was calibrated with.
+
+        Args:
+            network: the target.
+
+        Raises:
+            ValueError: where it has other weights, or is no module, so that nobody can tell.
+        """
+        self._record.check_target(network)
 
     def __call__(self, inputs: torch.Tensor, network: Network, *args: Any, **kwargs: Any) -> MetaTensor:
         """
@@ -135,10 +160,12 @@ class ShieldInferer(Inferer):
             logits, (B, K, H, W[, D]).
 
         Raises:
-            ValueError: for an image that is not finite or that is empty: no segmentation of it could be right.
+            ValueError: for an image that is not finite or that is empty: no segmentation of it could be right; for
+                another target than the shield was calibrated with; for logits that do not fit the image or the head.
             RejectedImageError: for a rejected image, with ``on_reject="raise"``.
         """
         check_images(inputs)
+        self.check_target(network)
         image = inputs.as_subclass(torch.Tensor)  # type: ignore[arg-type]
         self._move(image)
 
@@ -154,7 +181,7 @@ class ShieldInferer(Inferer):
 
     def views(self, image: torch.Tensor, target: Network) -> Views:
         """The views of a batch that fits the networks, as detector and answer share them."""
-        return Views(image, target, self.reformer)
+        return Views(image, target, self.reformer, head=self.head)
 
     def _whole_images(self, image: torch.Tensor, target: Network) -> tuple[torch.Tensor, list[ImageDecision]]:
         logits, scores = zip(*self._batches(image, target))
@@ -192,6 +219,7 @@ class ShieldInferer(Inferer):
                     f"for images of shape {tuple(batch.shape)} the network returned shape {tuple(logits.shape)} and "
                     f"the detector {tuple(score.shape)}."
                 )
+            head_of(logits, self.head)  # refused whether or not the detector asks for it
             yield logits, score
 
     def _move(self, image: torch.Tensor) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from .dcgan import dcgan_critic, dcgan_generator
 from .fc_densenet import FCDenseNet, FCDenseNet103
 from .filtered import FilteredNetwork
+from .heads import Head, binary_logits, class_logits, head_of
 from .low_pass import LowPass
 from .magnet import MagNetAutoencoderI, MagNetAutoencoderII
 from .rearranged import RolledNetwork, ShuffledNetwork, circular_padding
@@ -24,13 +25,17 @@ __all__ = [
     "FCDenseNet",
     "FCDenseNet103",
     "FilteredNetwork",
+    "Head",
     "LowPass",
     "MagNetAutoencoderI",
     "MagNetAutoencoderII",
     "RolledNetwork",
     "SegNet",
     "ShuffledNetwork",
+    "binary_logits",
     "circular_padding",
+    "class_logits",
     "dcgan_critic",
     "dcgan_generator",
+    "head_of",
 ]

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from monai_shield.attacks import Attack
 from monai_shield.metrics import overlap_counts, person_bootstrap
+from monai_shield.networks.heads import class_logits
 
 from .cells import CellStore, fingerprint_of
 from .data import person_of
@@ -208,7 +209,7 @@ class AttackStudy:
     @torch.no_grad()
     def _predict(self, images: torch.Tensor) -> torch.Tensor:
         """Class of each pixel (S, 1, ., .)."""
-        return self.network(images.contiguous().to(self.device)).argmax(1, keepdim=True).cpu()
+        return class_logits(self.network(images.contiguous().to(self.device))).argmax(1, keepdim=True).cpu()
 
     def _counts(self, prediction: torch.Tensor, volume: AttackedVolume) -> torch.Tensor:
         return overlap_counts(prediction, volume.labels[volume.chosen], self.num_classes)

@@ -24,6 +24,7 @@ from torch import nn
 
 from monai_shield.data import SliceDataset
 from monai_shield.metrics import dice_of_counts, overlap_counts
+from monai_shield.networks.heads import class_logits
 
 from .cells import fingerprint_of
 from .volume import AttackedVolume, file_sums, preprocessed_sums
@@ -104,7 +105,7 @@ class StudyData:
         counts = []
         with eval_mode(network):
             for batch in DataLoader(self.val, batch_size=batch_size):
-                prediction = network(batch["image"].to(device)).argmax(1, keepdim=True).cpu()
+                prediction = class_logits(network(batch["image"].to(device))).argmax(1, keepdim=True).cpu()
                 counts.append(overlap_counts(prediction, batch["label"], self.num_classes).sum(0))
         return float(dice_of_counts(torch.stack(counts).sum(0)).nanmean())
 

@@ -24,7 +24,7 @@ from monai_shield.detectors import Calibration, sequential_score
 from monai_shield.metrics import residual_harm
 
 from .image_set import MEAN, POOLED, VARIANTS, ImageSet
-from .readings import Row, StudyReadings, judged_by_body, known_mean
+from .readings import Row, StudyReadings, judged_by_body, known_mean, paper_calibration
 from .summary import slice_dice
 
 __all__ = ["DefenseRows"]
@@ -158,7 +158,7 @@ class DefenseRows:
                 return found(where)[0]
             return judged_by_body(*found(where), *found(ImageSet("val")), f"'{name}' in '{where.name}'")
 
-        calibration = Calibration.fit(torch.from_numpy(searched(ImageSet("val"))), self.study.t_fp, "empirical")
+        calibration = paper_calibration(searched(ImageSet("val")), self.study.t_fp)
         readings = self._readings(
             self.readings.counts(ImageSet("clean", target), None)[rivals.rows(name, clean)],
             self.readings.counts(which, None)[rivals.rows(name, which)],

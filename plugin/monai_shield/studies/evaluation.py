@@ -27,6 +27,7 @@ from monai_shield.data import body_share
 from monai_shield.detectors import CombinedDetector, Detector, Views
 from monai_shield.inferers import ShieldInferer
 from monai_shield.metrics import overlap_counts
+from monai_shield.networks.heads import class_logits
 
 from .cells import CellStore, fingerprint_of
 from .data import person_of
@@ -181,7 +182,8 @@ class ShieldEvaluation:
             predictions = {"bare": views.prediction, "reformed": views.reformed_prediction}
             predictions |= {name: views.prediction_under(module) for name, module in self.filters.items()}
             for name, logits in predictions.items():
-                found = overlap_counts(logits.argmax(dim=1, keepdim=True), y, self.num_classes)
+                label = class_logits(logits, self.shield.head).argmax(dim=1, keepdim=True)
+                found = overlap_counts(label, y, self.num_classes)
                 counts.setdefault(name, []).append(found.cpu())
         return {
             "scores": {name: torch.cat(parts) for name, parts in scores.items()},

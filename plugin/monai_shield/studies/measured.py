@@ -20,6 +20,7 @@ import torch
 
 from monai_shield.detectors import Views
 from monai_shield.metrics import overlap_counts
+from monai_shield.networks.heads import class_logits
 
 from .cells import Key, fingerprint_of
 from .image_set import VARIANTS, ImageSet
@@ -116,7 +117,7 @@ class MeasuredCells:
                 detector = study.fitted_baselines[name] if k is None else study.detector(name, k)
                 scored[name, k].append(detector(views).double().cpu())
             for way in counts:
-                prediction = self._logits(views, way).argmax(1, keepdim=True).cpu()
+                prediction = class_logits(self._logits(views, way)).argmax(1, keepdim=True).cpu()
                 counted[way].append(overlap_counts(prediction, label, study.data.num_classes))
         for who, key in scores.items():
             study.cells.put(*key, {"scores": torch.cat(scored[who])})

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from monai_shield.detectors import Calibration, Views
+from monai_shield.detectors import Calibration, Views, threshold_of
 from monai_shield.metrics import PersonResamples, dice_of_counts
 
 from .cells import Key
@@ -28,7 +28,7 @@ from .defenses import DefenseStudy
 from .image_set import MEAN, POOLED, ImageSet
 from .measured import Who
 
-__all__ = ["Row", "StudyReadings", "judged_by_body", "known_mean"]
+__all__ = ["Row", "StudyReadings", "judged_by_body", "known_mean", "paper_calibration"]
 
 #: A row of a table, in plain JSON types.
 Row = dict[str, Any]
@@ -114,7 +114,7 @@ class StudyReadings:
     def calibration(self, target: str, who: Who, t_fp: Fraction, given_body: bool = False) -> Calibration:
         """The paper's threshold, on the validation slices."""
         clean = self.scores(ImageSet("val", target if who[1] is None else None), who, given_body)
-        return Calibration.fit(torch.from_numpy(clean), t_fp, "empirical")
+        return paper_calibration(clean, t_fp)
 
     def sets(self, target: str, attack: str) -> list[tuple[str, str]]:
         """The targets and attacks that a column stands for."""
@@ -185,6 +185,20 @@ def judged_by_body(
     own, usual = (np.log(np.maximum(each, np.finfo(np.float64).tiny)) for each in (scores, clean))
     curve = np.polyfit(clean_log_body, usual, min(3, len(np.unique(clean_log_body)) - 1))
     return own - np.polyval(curve, log_body.clip(clean_log_body.min(), clean_log_body.max()))
+
+
+def paper_calibration(clean: np.ndarray, t_fp: float | Fraction) -> Calibration:
+    """
+    The paper's threshold from clean scores, (N,), also from scores that are all the same.
+
+    A shield refuses such a detector; a study tells what it is worth.
+
+    Raises:
+        ValueError: for scores that :func:`~monai_shield.detectors.threshold_of` refuses.
+    """
+    scores = torch.from_numpy(clean).double()
+    threshold = threshold_of(scores, t_fp, "empirical")
+    return Calibration(scores.sort().values, threshold, float(t_fp), "empirical")
 
 
 def known_mean(values: Any) -> np.ndarray:

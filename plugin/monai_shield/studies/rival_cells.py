@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from monai_shield.metrics import overlap_counts
+from monai_shield.networks.heads import class_logits
 from monai_shield.reformers import DefenseGAN, resample
 
 from .cells import Key, fingerprint_of
@@ -148,7 +149,7 @@ class RivalCells:
         network, counts = self.study.target(target), []
         for small, label in zip(cell["images"].split(self.study.batch_size), labels.split(self.study.batch_size)):
             image = resample(small, label.shape[2:]).to(self.study.device)
-            prediction = network(image).argmax(1, keepdim=True).cpu()
+            prediction = class_logits(network(image)).argmax(1, keepdim=True).cpu()
             counts.append(overlap_counts(prediction, label, self.study.data.num_classes))
         kept: dict[str, Any] = {"counts": torch.cat(counts)}
         self.study.cells.put(*self.count_key(name, which, target), kept)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.data import MetaTensor
+from monai.data.utils import compute_shape_offset, zoom_affine
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, TransformBackends
 from nibabel.openers import ImageOpener
@@ -41,11 +42,15 @@ __all__ = [
 ]
 
 
+CHUNK = 1 << 24  # bytes read at once
+
+
 class CheckNiftiFile(Transform):
     """
     Refuse a file that cannot be segmented rightly, before it is loaded: one that is missing, truncated or not NIfTI;
     one with complex or RGB voxels, or more than one volume; one that has neither sform nor qform, or whose two place
-    the voxels differently, so that no one can say where left is; one whose voxel size is not in mm.
+    the voxels differently, so that no one can say where left is; one whose voxel size is not in mm; one that would take
+    more memory than there is. Everything is told from the header; of the voxels only the bytes are counted.
 
     What is no path (an image that was loaded elsewhere) is let through.
 
@@ -53,13 +58,27 @@ class CheckNiftiFile(Transform):
         tolerance: largest distance in mm between the places that sform and qform give to a corner of the volume.
         max_extent: largest length of a side of the volume in mm. Voxels of 1000 µm read as 1000 mm would be resampled
             to more memory than there is.
+        pixdim: voxel size in mm, by anatomical axis, that the image is resampled to; None where it is not.
+        max_voxels: largest number of voxels after resampling.
+        max_file_voxels: largest number of voxels in the file.
     """
 
     backend = [TransformBackends.NUMPY]  # noqa: RUF012
+    only_checks = True
 
-    def __init__(self, tolerance: float = 1.0, max_extent: float = 1000.0) -> None:
+    def __init__(
+        self,
+        tolerance: float = 1.0,
+        max_extent: float = 1000.0,
+        pixdim: Sequence[float] | None = None,
+        max_voxels: int = 2**28,
+        max_file_voxels: int = 2**28,
+    ) -> None:
         self.tolerance = tolerance
         self.max_extent = max_extent
+        self.pixdim = pixdim
+        self.max_voxels = max_voxels
+        self.max_file_voxels = max_file_voxels
 
     def __call__(self, path: Any) -> Any:
         """
@@ -80,53 +99,93 @@ class CheckNiftiFile(Transform):
             raise ValueError(f"'{path}': not a NIfTI file, or a damaged one.") from error
         if not isinstance(image, nib.Nifti1Pair):
             raise ValueError(f"'{path}': not a NIfTI file but {type(image).__name__}.")
-        dtype = image.get_data_dtype()
-        if dtype.fields is not None:
-            raise ValueError(f"'{path}': its voxels are colors (RGB); expected one gray value a voxel.")
-        if np.issubdtype(dtype, np.complexfloating):
-            raise ValueError(f"'{path}': its voxels are complex numbers; expected magnitudes.")
-        shape = image.shape
-        if len(shape) < 3 or shape[3:] not in ((), (1,)):
-            raise ValueError(f"'{path}': has shape {shape}; expected one volume of three dimensions.")
-        if min(shape[:3]) < 2:
-            raise ValueError(f"'{path}': has shape {shape[:3]}; a volume needs at least two voxels along each axis.")
-        self._check_place(path, image)
-        self._check_whole(path, image)
+        try:
+            self._check_voxels(image)
+            self._check_place(image)
+            self._check_size(image)
+            self._check_whole(image)
+        except ValueError as error:
+            raise ValueError(f"'{path}': {first_line(error)}") from error
         return path
 
-    def _check_place(self, path: Any, image: nib.Nifti1Pair) -> None:
+    def _check_voxels(self, image: nib.Nifti1Pair) -> None:
+        dtype, shape = image.get_data_dtype(), image.shape
+        if dtype.fields is not None:
+            raise ValueError("its voxels are colors (RGB); expected one gray value a voxel.")
+        if np.issubdtype(dtype, np.complexfloating):
+            raise ValueError("its voxels are complex numbers; expected magnitudes.")
+        if len(shape) < 3 or shape[3:] not in ((), (1,)):
+            raise ValueError(f"has shape {shape}; expected one volume of three dimensions.")
+        if min(shape[:3]) < 2:
+            raise ValueError(f"has shape {shape[:3]}; a volume needs at least two voxels along each axis.")
+        if math.prod(shape) > self.max_file_voxels:
+            raise ValueError(f"has {math.prod(shape):.2g} voxels, more than {self.max_file_voxels:.2g}.")
+
+    def _check_place(self, image: nib.Nifti1Pair) -> None:
         header, axes = image.header, image.affine[:3, :3]
-        if not np.isfinite(image.affine).all() or abs(np.linalg.det(axes)) < 1e-6:
-            raise ValueError(f"'{path}': its affine cannot be inverted: the size of a voxel is unknown.")
-        extent = (np.linalg.norm(axes, axis=0) * image.shape[:3]).max()
-        if extent > self.max_extent:
-            raise ValueError(f"'{path}': is {extent:.0f} mm long, more than {self.max_extent:.0f}: is its unit mm?")
         if header["sform_code"] == 0 and header["qform_code"] == 0:
-            raise ValueError(f"'{path}': has neither sform nor qform: which side is left cannot be known.")
+            raise ValueError("has neither sform nor qform: which side is left cannot be known.")
+        if not np.isfinite(image.affine).all() or abs(np.linalg.det(axes)) < 1e-6:
+            raise ValueError("its affine cannot be inverted: the size of a voxel is unknown.")
+        unit = header.get_xyzt_units()[0]
+        if unit not in ("mm", "unknown"):
+            raise ValueError(f"its voxel size is in the unit {unit}; expected mm.")
         if header["sform_code"] > 0 and header["qform_code"] > 0:
             try:
                 qform = header.get_qform()
             except ValueError as error:
-                raise ValueError(f"'{path}': its qform is not a rotation.") from error
-            far = np.array(image.shape[:3]) - 1
-            corners = np.array([[*(far * pick), 1] for pick in np.ndindex(2, 2, 2)], dtype=float)
-            apart = np.linalg.norm((corners @ (header.get_sform() - qform).T)[:, :3], axis=1).max()
+                raise ValueError("its qform is not a rotation.") from error
+            apart = np.linalg.norm((_corners(image.shape) @ (header.get_sform() - qform).T)[:, :3], axis=1).max()
             if not apart <= self.tolerance:  # NaN too
-                raise ValueError(f"'{path}': sform and qform disagree by up to {apart:.1f} mm.")
+                raise ValueError(f"sform and qform disagree by up to {apart:.1f} mm.")
+
+    def _check_size(self, image: nib.Nifti1Pair) -> None:
+        """What the image comes to in mm and, resampled, in voxels, before any of it is allocated."""
+        affine, shape = image.affine, image.shape[:3]
+        extent = (np.linalg.norm(affine[:3, :3], axis=0) * shape).max()
+        if extent > self.max_extent:
+            raise ValueError(f"is {extent:.0f} mm long, more than {self.max_extent:.0f}: is its unit mm?")
+        # in float32, as headers and many programs hold it, such an origin would swallow the voxels
+        far, limit = np.abs(_corners(shape) @ affine.T).max(), 10 * self.max_extent
+        if far > limit:
+            raise ValueError(f"lies {far:.2g} mm from the origin, more than {limit:.0f}.")
+        if self.pixdim is None:
+            return
+        order = np.argsort(nib.io_orientation(affine)[:, 0])
+        turned = np.eye(4)
+        turned[:3, :3] = affine[:3, order]
+        try:
+            resampled, _ = compute_shape_offset(
+                np.array(shape)[order], turned, zoom_affine(turned, self.pixdim, diagonal=False)
+            )
+        except (ValueError, np.linalg.LinAlgError) as error:
+            raise ValueError("its affine cannot be inverted: the size of a voxel is unknown.") from error
+        # Python's numbers: those of an affine that is nearly flat go beyond 64 bits
+        voxels = math.prod(max(1, int(size)) for size in resampled)
+        if voxels > self.max_voxels:
+            raise ValueError(f"has {voxels:.2g} voxels once resampled, more than {self.max_voxels:.2g}.")
 
     @staticmethod
-    def _check_whole(path: Any, image: Any) -> None:
+    def _check_whole(image: Any) -> None:
         """Read to the end: whatever is compressed brings its own check sum, which nibabel alone does not get to."""
         expected = image.dataobj.offset + math.prod(image.shape) * image.get_data_dtype().itemsize
         found = 0
         try:
             with ImageOpener(image.file_map["image"].filename) as stream:
-                while chunk := stream.read(1 << 24):
+                while found <= 2 * expected + CHUNK and (chunk := stream.read(CHUNK)):
                     found += len(chunk)
         except Exception as error:
-            raise ValueError(f"'{path}': is damaged: {first_line(error)}") from error
+            raise ValueError(f"is damaged: {first_line(error)}") from error
         if found < expected:
-            raise ValueError(f"'{path}': is truncated: {found} of {expected} bytes are there.")
+            raise ValueError(f"is truncated: {found} of {expected} bytes are there.")
+        if found > 2 * expected + CHUNK:
+            raise ValueError(f"holds far more than the {expected} bytes that its header tells of.")
+
+
+def _corners(shape: Sequence[int]) -> np.ndarray:
+    """The corner voxels of a volume, (8, 4), homogeneous."""
+    far = np.array(shape[:3]) - 1
+    return np.array([[*(far * pick), 1] for pick in np.ndindex(2, 2, 2)], dtype=float)
 
 
 class CheckVolume(Transform):
@@ -139,6 +198,7 @@ class CheckVolume(Transform):
     """
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012
+    only_checks = True
 
     def __init__(self, channels: int = 1) -> None:
         self.channels = channels
@@ -172,6 +232,7 @@ class _EachKey(MapTransform):
     """A checking transform on each key."""
 
     check: Transform
+    only_checks = True
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -181,19 +242,19 @@ class _EachKey(MapTransform):
 
 
 class CheckNiftiFiled(_EachKey):
-    """Dictionary form of :class:`CheckNiftiFile`."""
+    """
+    Dictionary form of :class:`CheckNiftiFile`.
+
+    Args:
+        keys: of the paths.
+        settings: those of :class:`CheckNiftiFile`.
+    """
 
     backend = CheckNiftiFile.backend
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        tolerance: float = 1.0,
-        max_extent: float = 1000.0,
-        allow_missing_keys: bool = False,
-    ) -> None:
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False, **settings: Any) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.check = CheckNiftiFile(tolerance, max_extent)
+        self.check = CheckNiftiFile(**settings)
 
 
 class CheckVolumed(_EachKey):

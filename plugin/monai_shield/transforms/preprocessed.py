@@ -284,6 +284,9 @@ class PreprocessedFile:
                 break
         else:
             raise ValueError(f"the image is not loaded from '{self.file}' with the voxels as they are there.")
+        affine = nib.load(self.file).affine  # type: ignore[attr-defined]
+        if isinstance(loaded, MetaTensor) and not np.allclose(loaded.affine.numpy(), affine, rtol=1e-4, atol=1e-3):
+            raise ValueError(f"the image is not loaded from '{self.file}' in its place: see StandardNibabelReader.")
         channels = len(loaded)
         self.scale = torch.ones(channels, dtype=torch.float64)
         self.offset = torch.zeros(channels, dtype=torch.float64)

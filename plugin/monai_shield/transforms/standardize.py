@@ -25,7 +25,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 from typing_extensions import Self
 
-from monai_shield.utils import atomic_path, first_line
+from monai_shield.utils import atomic_path, first_line, read_weights
 
 __all__ = [
     "StandardizeFrequency",
@@ -165,7 +165,7 @@ class StandardizeFrequency(Transform):
             ValueError: When the file does not hold the statistics of a standardizer.
         """
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = read_weights(path)
             if not isinstance(state, dict):
                 raise TypeError(f"it holds a {type(state).__name__}.")
             return cls(state["mean"], state["std"], state["eps"])

@@ -1,0 +1,86 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The files of a run and the names of its results."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["check_names", "file_stem", "image_files", "shown"]
+
+logger = logging.getLogger(__name__)
+SUFFIXES = (".nii", ".nii.gz")
+
+
+def image_files(path: str | Path | Sequence[str | Path]) -> list[dict[str, str]]:
+    """
+    A datalist of files.
+
+    Args:
+        path: one file, several, or a folder: then its ``volumes/*_SS.nii.gz`` where it has such, else whatever
+            ``*.nii`` and ``*.nii.gz`` lie in it, in upper case too. Other files of the folder are named in the log.
+
+    Raises:
+        FileNotFoundError: where the folder holds no NIfTI file.
+    """
+    if not isinstance(path, (str, Path)):
+        return [{"image": str(entry)} for entry in path]
+    root = Path(path)
+    if not root.is_dir():
+        return [{"image": str(root)}]
+    found = sorted(root.glob("volumes/*_SS.nii.gz"))
+    if not found:
+        inside = sorted(entry for entry in root.iterdir() if not entry.is_dir())
+        found = [entry for entry in inside if entry.name.lower().endswith(SUFFIXES)]
+        others = [shown(entry.name) for entry in inside if entry not in found]
+        if others:
+            logger.warning("'%s': no NIfTI files, passed over: %s", root, ", ".join(others))
+    if not found:
+        raise FileNotFoundError(f"no NIfTI file in folder '{root}'.")
+    return [{"image": str(file)} for file in found]
+
+
+def check_names(files: Sequence[Any], output_dir: Path) -> None:
+    """
+    Check that no result of a run overwrites another, or an input.
+
+    Args:
+        files: the inputs.
+        output_dir: where the results go.
+
+    Raises:
+        ValueError: where two files have the same name, or ``output_dir`` is the folder of one.
+    """
+    twice = [name for name, times in Counter(file_stem(file) for file in files).items() if times > 1]
+    if twice:
+        raise ValueError(f"several files are named {', '.join(twice)}: their results would overwrite one another.")
+    folder = output_dir.resolve()
+    for file in map(Path, map(str, files)):
+        if folder in (file.absolute().parent.resolve(), file.resolve().parent):
+            raise ValueError(f"output_dir '{output_dir}' is the folder of the input '{file}': choose another.")
+
+
+def file_stem(file: Any) -> str:
+    """The name of a NIfTI file, without its folder and its ending."""
+    name = Path(str(file)).name
+    for suffix in (".gz", ".nii"):
+        name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
+    return name
+
+
+def shown(name: str) -> str:
+    """A name in one line of a log: one with line breaks, or that is no text, as Python writes it."""
+    return name if name.isprintable() else repr(os.fsencode(name))[1:]

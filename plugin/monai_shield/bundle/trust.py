@@ -1,0 +1,64 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Whose code a command runs: a bundle's config is a program, and only a trusted one is opened."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+__all__ = ["BundleTrustError", "is_own_bundle", "require_trust"]
+
+logger = logging.getLogger(__name__)
+
+
+class BundleTrustError(RuntimeError):
+    """A bundle is not trusted, or is not as it was signed, in one line."""
+
+
+def is_own_bundle(bundle: str | Path) -> bool:
+    """
+    Whether a bundle is one of this repository's: in ``bundles/`` of the repository the plugin is installed from in
+    place, and none of its files is a link to somewhere else. The name of a folder is no proof.
+
+    Args:
+        bundle: folder of the bundle.
+    """
+    plugin = Path(__file__).resolve().parents[2]
+    repository = plugin.parent
+    if plugin.name != "plugin" or not (repository / "setup.cfg").is_file():
+        return False  # copied to where packages lie: what is beside it there is not this repository
+    root = Path(bundle).resolve()
+    return root.parent == repository / "bundles" and all(
+        path.resolve().is_relative_to(root) for path in root.rglob("*") if path.is_symlink()
+    )
+
+
+def require_trust(bundle: str | Path, trust: bool) -> None:
+    """
+    Say in one line whose code will run, and go on only where its user wants that.
+
+    To be called before anything of the config is evaluated.
+
+    Args:
+        bundle: folder of the bundle.
+        trust: whether the caller trusts it. This repository's own bundles are trusted anyway.
+
+    Raises:
+        BundleTrustError: where the bundle is not trusted.
+    """
+    root = Path(bundle).resolve()
+    if trust is not True and not is_own_bundle(root):  # "no" and "false" from a command line are not trust either
+        raise BundleTrustError(
+            f"the bundle in '{root}' was not opened, since that runs the code in its configs and scripts. Say --trust "
+            "where you trust it; 'python -m monai_shield verify' checks its signature."
+        )
+    logger.info("The code of the bundle in '%s' runs now.", root)

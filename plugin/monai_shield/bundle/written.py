@@ -1,0 +1,51 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A written label against the file it is for, by nibabel alone: nothing of what wrote it is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+__all__ = ["check_written"]
+
+SHIFT = 0.01  # of a voxel that a corner may lie elsewhere, for rounding
+
+
+def check_written(label: str | Path, image: str | Path) -> None:
+    """
+    Check that a label lies where its image lies.
+
+    Args:
+        label: written NIfTI file.
+        image: NIfTI file it is for.
+
+    Raises:
+        ValueError: where its shape, the place of its voxels or the type of its values is another, naming the image.
+    """
+    written: Any = nib.load(label)
+    file: Any = nib.load(image)
+    shape = file.shape[:3]
+    if written.shape[:3] != shape:  # a sigmoid head's labels lie along the last axis
+        raise ValueError(f"'{image}': its label would have shape {written.shape}, not {shape}: nothing is written.")
+    far = np.array(shape) - 1
+    corners = np.array([[*(far * pick), 1.0] for pick in np.ndindex(2, 2, 2)])
+    apart = np.abs(corners @ (written.affine - file.affine)[:3].T).max()
+    # an affine is written in float32
+    rounding = np.finfo(np.float32).eps * np.abs(corners @ file.affine[:3].T).max()
+    if not apart <= SHIFT * np.linalg.norm(file.affine[:3, :3], axis=0).min() + 4 * rounding:
+        raise ValueError(f"'{image}': its label would lie {apart:.3g} mm off: nothing is written.")
+    if not np.issubdtype(written.get_data_dtype(), np.integer):
+        raise ValueError(f"'{image}': its label is of type {written.get_data_dtype()}, not whole numbers.")
+    np.asarray(written.dataobj)  # it can be read to its end
