@@ -40,7 +40,7 @@ def geometry(random: np.random.Generator, values: np.ndarray) -> tuple[np.ndarra
     affine = image.affine.copy()
     lies = codes
     if random.random() < 0.2:
-        zooms = random.uniform(0.8, 1.5, 3)
+        zooms = random.uniform(0.8, 1.2, 3)
         affine[:3, :3] = affine[:3, :3] * zooms
         lies += f", voxels of {zooms.round(2).tolist()} mm"
     if random.random() < 0.2:

@@ -92,7 +92,7 @@ def mutate_weights(random: np.random.Generator, root: Path) -> Mutant:
     if summed and file.is_file():
         write_sum(file)
     detail = f"{name}: {how}{', its sum written anew' if summed else ''}"
-    return Mutant("", detail, [], named=(file.name,), payload=payload)
+    return Mutant("", detail, [], named=(file.name, file.stem, "target", "weights"), payload=payload)
 
 
 def _changed(random: np.random.Generator, state: dict[str, Any], how: str) -> Any:

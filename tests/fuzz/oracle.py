@@ -31,7 +31,7 @@ LONGEST_REASON = 300
 UNCLEAR = re.compile(
     r"Traceback|[Pp]lease|object at 0x|Error\(|^\w+Error$|out of memory|can't allocate|DefaultCPUAllocator|MemoryError"
     r"|should be positive|unsupported operand|out of bounds|out of range|not subscriptable|NoneType|has no attribute"
-    r"|cannot reshape|must match|singular matrix|\d{13,}|e\+\d\d+ (bytes|voxels)|buffer (is smaller|size)"
+    r"|cannot reshape|must match|singular matrix|(?<![.\d])\d{13,}|e\+\d\d+ bytes|buffer (is smaller|size)"
     r"|Torch|torch\.|weights_only|list index|unpack|positional argument|invalid literal"
     r"|codec can't|cannot convert|division by zero",
 )

@@ -22,7 +22,7 @@ import numpy as np
 REPOSITORY = Path(__file__).parents[2]
 LAS = np.diag([-1.0, 1.0, 1.0, 1.0])
 #: Slices of a scan, and every how many voxels one is kept: a whole brain in the plane, small enough to be quick.
-SLICES, EVERY = 12, 3
+SLICES, EVERY, BORDER = 12, 3, 3
 #: Of the embedded cohort; the bundle is calibrated on them.
 SUBJECTS = (0, 500, 700, 701)
 REAL = ("1000", "1001")
@@ -43,7 +43,10 @@ def shrunk(values: np.ndarray) -> np.ndarray:
     small = values[whole].reshape(blocks).astype(float).mean(axis=(1, 3, 5))
     middle = small.shape[1] // 2
     small = np.rint(small[:, middle - SLICES // 2 : middle + SLICES // 2])
-    return np.where(small < 40, 0, small).astype(np.int16)
+    # a border of background: where the foreground ends beside the first voxel, rounding alone decides after resampling
+    # whether that voxel belongs to it, and then where the slice lies before the networks
+    border = ((BORDER, BORDER), (0, 0), (BORDER, BORDER))
+    return np.pad(np.where(small < 40, 0, small), border).astype(np.int16)
 
 
 def load_scans(folder: Path) -> list[Scan]:
