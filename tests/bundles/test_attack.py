@@ -246,6 +246,7 @@ def test_the_head_is_what_the_config_says_else_what_its_postprocessing_does(tmp_
         target = BundleTarget.open(
             make_bundle(tmp_path / f"plain{number}", head=head) if head else make_bundle(tmp_path / f"plain{number}"),
             "cpu",
+            trust=True,
         )
         assert target.head == expected
         assert target.multi_label == (expected == "sigmoid")

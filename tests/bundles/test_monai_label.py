@@ -116,7 +116,10 @@ def test_an_accepted_image_comes_with_its_label_and_the_decision(root, brain_fil
 
 
 def test_it_is_the_label_that_the_bundle_writes(root, brain_file, tmp_path):
+    """Also of a brain that lies otherwise than its file says, which is kept here."""
     file = brain_file(affine=np.array([[0, 1.0, 0, 0], [-1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1]]))
+    config = root / "configs" / "inference.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"on_reject": "keep"}))
     data = Server(root).infer(str(file))
     run(
         config_file=str(root / "configs" / "inference.json"),

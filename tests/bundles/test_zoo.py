@@ -198,7 +198,9 @@ def geometry(config):
             settings["mode"] = settings["mode"][0]
         steps.append(settings)
     return [
-        step for step in steps if not step["_target_"].endswith(("MergeLabelsd", "CheckNiftiFiled", "CheckVolumed"))
+        step
+        for step in steps
+        if not step["_target_"].endswith(("MergeLabelsd", "CheckNiftiFiled", "CheckVolumed", "MeasureBorderd"))
     ]
 
 

@@ -34,6 +34,7 @@ from monai_shield.detectors import (
     UncalibratedError,
     Views,
     ZeroShare,
+    entropy,
     jensen_shannon,
 )
 
@@ -106,6 +107,80 @@ class TestEveryDetector:
         assert again.calibrated().threshold == detector.calibration.threshold
         assert again.calibrated().volume_limit == detector.calibration.volume_limit
         torch.testing.assert_close(again(views(images(size))), detector(views(images(size))))
+
+
+@pytest.mark.parametrize(("kind", "size"), CASES, ids=[f"{kind.__name__}-{len(size)}D" for kind, size in CASES])
+class TestPrecision:
+    """A score is compared with a threshold of other runs: no rounding of this one may move it."""
+
+    @torch.no_grad()
+    def test_autocast_moves_no_score(self, kind: type[Detector], size: tuple[int, ...]) -> None:
+        detector, batch = make(kind, size), images(size)
+
+        def target(x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cpu", enabled=False):  # its answer is the same in both
+                return conv(size, 4)(x)
+
+        reformer = conv(size, 1)
+        plain = detector(Views(batch, target, reformer))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert conv(size, 1)(batch).dtype == torch.bfloat16
+            score = detector(Views(batch, target, reformer))
+        assert score.dtype == plain.dtype
+        assert score.dtype in (torch.float32, torch.float64)
+        assert torch.equal(score, plain)
+
+    @torch.no_grad()
+    def test_what_the_caller_cast_to_half_precision_is_scored_in_float32(
+        self, kind: type[Detector], size: tuple[int, ...]
+    ) -> None:
+        target, reformer = (conv(size, channels).to(torch.bfloat16) for channels in (4, 1))
+        detector, batch = make(kind, size).to(torch.bfloat16), images(size).to(torch.bfloat16)
+        views = Views(batch, target, reformer)
+        score = detector(views)
+        assert score.dtype in (torch.float32, torch.float64)
+        assert bool(torch.isfinite(score).all())
+        assert views.reformed_prediction.dtype == torch.bfloat16
+
+    @torch.no_grad()
+    def test_double_precision_stays(self, kind: type[Detector], size: tuple[int, ...]) -> None:
+        target, reformer = (conv(size, channels).double() for channels in (4, 1))
+        score = make(kind, size).double()(Views(images(size).double(), target, reformer))
+        assert score.dtype == (torch.float32 if kind is ZeroShare else torch.float64)  # a share of whole numbers
+
+
+@torch.no_grad()
+def test_the_target_runs_as_the_caller_has_it_and_the_rest_in_full_precision() -> None:
+    seen: dict[str, torch.dtype] = {}
+
+    def reformer(x: torch.Tensor) -> torch.Tensor:
+        seen["reformer"] = conv((8, 8), 1)(x).dtype
+        return x
+
+    image = images((8, 8))
+    with torch.autocast("cpu", torch.bfloat16):
+        shared = Views(image, conv((8, 8), 4), reformer)
+        PredictionConsistency()(shared)
+        assert shared.prediction.dtype == shared.reformed_prediction.dtype == torch.bfloat16
+        answer = conv((8, 8), 4)(image)
+    assert torch.equal(shared.prediction, answer)
+    assert seen == {"reformer": torch.float32}
+    assert torch.is_autocast_enabled("cpu") is False
+
+
+@pytest.mark.parametrize("function", [entropy, lambda z: jensen_shannon(z, -z)], ids=["entropy", "jensen_shannon"])
+def test_logits_in_half_precision_are_compared_in_float32(function) -> None:
+    z = (3 * torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0))).to(torch.bfloat16)
+    assert torch.equal(function(z), function(z.float()))
+    assert function(z.double()).dtype == torch.float64
+
+
+def test_a_combination_under_autocast_is_the_one_without() -> None:
+    combined = make(CombinedDetector, (8, 8))
+    scores, body = {name: torch.rand(5) + 0.1 for name in ("zeros", "energy")}, torch.rand(5)
+    plain = combined.combine(scores, body)  # type: ignore[operator]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(combined.combine(scores, body), plain)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0, math.inf])

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,7 +22,17 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from monai_shield.data import SliceDataset
-from monai_shield.detectors import Calibration, CombinedDetector, Detector, Views, shield_record
+from monai_shield.detectors import (
+    Calibration,
+    CombinedDetector,
+    Detector,
+    Plausibility,
+    Views,
+    number_of_classes,
+    predicted_label,
+    shield_record,
+    subject_statistics,
+)
 from monai_shield.detectors.calibration import Rule
 from monai_shield.networks.heads import Head, check_head
 
@@ -81,6 +92,32 @@ class ShieldCalibrator:
                 found.setdefault(name, []).append(score.cpu())
         return {name: torch.cat(parts) for name, parts in found.items()}
 
+    @torch.no_grad()
+    def statistics(self, datasets: Sequence[SliceDataset]) -> dict[str, dict[str, float]]:
+        """
+        The statistics of the volumes with their labels as the shield answers them, by the volume's id.
+
+        Of a dataset that keeps every n-th slice only these are segmented: sizes are shares, places are in mm. A volume
+        that two datasets hold counts once; one that came as a plain tensor has no affine and is left out.
+        """
+        found: dict[str, dict[str, float]] = {}
+        for dataset in datasets:
+            for name, volume, meta in zip(dataset.ids, dataset.volumes, dataset.metas):
+                if name in found or "affine" not in meta:
+                    continue
+                slices = volume[dataset.keys[0]][:: dataset.every]
+                labels, num_classes = [], 2
+                for batch in slices.split(self.batch_size):
+                    views = Views(batch.to(self.device), self.network, self.reformer, head=self.head)
+                    logits = views.reformed_prediction
+                    labels += [predicted_label(one, self.head).cpu() for one in logits]
+                    num_classes = number_of_classes(logits.shape[1], self.head)
+                affine = meta["affine"].clone()
+                affine[:, dataset.axis] *= dataset.every
+                image, label = slices.movedim(0, dataset.axis + 1), torch.stack(labels, dim=dataset.axis)
+                found[name] = subject_statistics(image, label, num_classes, affine, meta.get("border"))
+        return found
+
     def fit(self, dataset: SliceDataset) -> Detector:
         """Fit how the detectors are combined, on clean training slices; nothing to do for a single detector."""
         if isinstance(self.detector, CombinedDetector):
@@ -92,9 +129,25 @@ class ShieldCalibrator:
         return {name: score.to(self.device) for name, score in scores.items()}
 
     def calibrate(
-        self, dataset: SliceDataset, t_fp: float = 0.05, rule: Rule = "conformal", source: str = ""
+        self,
+        dataset: SliceDataset,
+        t_fp: float = 0.05,
+        rule: Rule = "conformal",
+        source: str = "",
+        plausible: Sequence[SliceDataset] | None = None,
     ) -> Calibration:
-        """Set the threshold, on clean validation slices; the volume limit too."""
+        """
+        Set the threshold, on clean validation slices; the volume limit too, and what is plausible.
+
+        Args:
+            dataset: clean validation slices.
+            t_fp: allowed false-positive rate.
+            rule: of the threshold.
+            source: what it was calibrated on, in words.
+            plausible: the volumes whose statistics say what is plausible, `dataset` alone by default. They are fitted
+                on nobody's images, so training subjects may be among them. The target's labels of these are a little
+                too good, but the margins are far wider than that.
+        """
         scores = self.scores(dataset)
         if isinstance(self.detector, CombinedDetector):
             scores = self._moved(scores)
@@ -113,6 +166,8 @@ class ShieldCalibrator:
             t_fp=float(t_fp),
         )
         calibration = Calibration.fit(score, t_fp, rule, volumes, source, record)
+        found = Plausibility.fit(list(self.statistics([dataset] if plausible is None else plausible).values()))
+        calibration = replace(calibration, plausibility=None if found is None else found.state())
         self.detector.calibration = calibration
         logger.info(
             "threshold %.4f from %d clean slices of %d volumes at t_fp = %g (%s); volume limit %.4f.",

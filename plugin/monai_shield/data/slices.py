@@ -93,9 +93,12 @@ class SliceDataset(Dataset):
         self.min_body = min_body
         self.volumes: list[dict[str, torch.Tensor]] = []
         self.items: list[tuple[int, int]] = []
+        self.axis, self.every = axis, every
+        self.metas: list[Mapping[str, Any]] = []  # of the images of the volumes; empty for a plain tensor
         self.ids: list[str] = []
         for number, entry in enumerate(tqdm(data, desc="loading volumes", unit="volume", disable=not progress)):
             loaded = transform(entry)
+            self.metas.append(getattr(loaded[self.keys[0]], "meta", {}))
             volume = {key: slices_of(torch.as_tensor(loaded[key]).detach(), axis).contiguous() for key in self.keys}
             volume = {key: value.as_subclass(torch.Tensor) for key, value in volume.items()}
             bearing = torch.nonzero(body_share(volume[self.keys[0]]) > min_body)[:, 0].tolist()

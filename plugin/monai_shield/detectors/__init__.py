@@ -16,11 +16,13 @@ from .calibration import Calibration, threshold_of
 from .combined import CombinedDetector
 from .consistency import PredictionConsistency, jensen_shannon
 from .entropy import MeanEntropy, entropy
+from .plausibility import Judgement, Plausibility
 from .radial_power import RadialLogPower
 from .reconstruction import ReconstructionBatch, ReconstructionDetector
 from .record import Record, differences, settings_of, shield_record, weights_sum
 from .sequential import SequentialDetector, sequential_score
 from .spectrum_norm import SpectrumNorm
+from .statistics import number_of_classes, predicted_label, subject_statistics
 from .views import Views
 
 DETECTORS: tuple[type[Detector], ...] = (
@@ -42,8 +44,10 @@ __all__ = [
     "CombinedDetector",
     "Detector",
     "HighFrequencyEnergy",
+    "Judgement",
     "LaplacianNoise",
     "MeanEntropy",
+    "Plausibility",
     "PredictionConsistency",
     "RadialLogPower",
     "ReconstructionBatch",
@@ -57,9 +61,12 @@ __all__ = [
     "differences",
     "entropy",
     "jensen_shannon",
+    "number_of_classes",
+    "predicted_label",
     "sequential_score",
     "settings_of",
     "shield_record",
+    "subject_statistics",
     "threshold_of",
     "weights_sum",
 ]

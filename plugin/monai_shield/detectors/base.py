@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from .calibration import Calibration
+from .precision import at_least_float32, full_precision
 from .views import Views
 
 __all__ = ["Detector", "UncalibratedError"]
@@ -30,6 +31,11 @@ class Detector(torch.nn.Module):
     """
     Base of all detectors. A subclass gives :meth:`forward`; higher scores are further from clean images.
 
+    A score is compared with a threshold of other runs, so it is in float32 or float64 whatever autocast does: it is
+    computed with autocast off, and so are the networks that it needs, but for the target. That one runs as the caller
+    has it (see :class:`Views`), and a prediction that was rounded moves the scores that are made from it. Modules that
+    the caller has cast to half precision stay what they are.
+
     The calibration is a state of its own that travels with the weights, in ``state_dict``.
 
     Attributes:
@@ -41,6 +47,11 @@ class Detector(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.calibration: Calibration | None = None
+
+    def __call__(self, views: Views) -> torch.Tensor:
+        """:meth:`forward` with autocast off, in float32 or float64."""
+        with full_precision(views.image):
+            return at_least_float32(super().__call__(views))
 
     def forward(self, views: Views) -> torch.Tensor:
         """

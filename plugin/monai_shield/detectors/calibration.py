@@ -81,6 +81,7 @@ class Calibration:
         volumes: for each of the scores, the number of the volume it came from, (n,); None where no volumes were given.
         made_with: what the shield consisted of, see :func:`~monai_shield.detectors.shield_record`; empty where that was
             not recorded.
+        plausibility: the state of a :class:`~monai_shield.detectors.Plausibility`; None where it is not checked.
     """
 
     scores: torch.Tensor
@@ -92,6 +93,7 @@ class Calibration:
     source: str = ""
     volumes: torch.Tensor | None = None
     made_with: Record = field(default_factory=dict)
+    plausibility: dict[str, Any] | None = None
 
     @classmethod
     def fit(

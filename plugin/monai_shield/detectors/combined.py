@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 
 from .base import Detector
+from .precision import full_precision
 from .views import Views
 
 __all__ = ["CombinedDetector"]
@@ -106,7 +107,9 @@ class CombinedDetector(Detector):
             scores: the score of each detector by name, (B,).
             body: share of body of the images, (B,).
         """
-        usual = self._powers(body) @ self.weights.T
+        powers = self._powers(body)
+        with full_precision(powers):  # a matrix product would be rounded to half precision under autocast
+            usual = powers @ self.weights.T.to(powers.dtype)
         return {
             name: (self._log(scores[name]) - usual[:, k]) / self.deviation[k] for k, name in enumerate(self.detectors)
         }

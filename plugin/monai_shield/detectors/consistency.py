@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from monai_shield.networks.heads import Head, binary_logits, head_of
 
 from .base import Detector
+from .precision import at_least_float32, full_precision
 from .views import Views
 
 __all__ = ["PredictionConsistency", "jensen_shannon"]
@@ -36,13 +37,14 @@ def jensen_shannon(first: torch.Tensor, second: torch.Tensor, head: Head | None 
             divergences are averaged.
 
     Returns:
-        (B, H, W[, D]), between 0 and log 2.
+        (B, H, W[, D]), between 0 and log 2, in float32 or float64 whatever autocast does.
     """
     if head_of(first, head) == "sigmoid":
         return jensen_shannon(binary_logits(first), binary_logits(second), "softmax").mean(dim=1)
-    log_p, log_q = F.log_softmax(first, dim=1), F.log_softmax(second, dim=1)
-    log_m = torch.logaddexp(log_p, log_q) - torch.log(torch.tensor(2.0, dtype=log_p.dtype))
-    divergence = 0.5 * (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)).sum(dim=1)
+    with full_precision(first):
+        log_p, log_q = (F.log_softmax(at_least_float32(each), dim=1) for each in (first, second))
+        log_m = torch.logaddexp(log_p, log_q) - torch.log(torch.tensor(2.0, dtype=log_p.dtype))
+        divergence = 0.5 * (log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)).sum(dim=1)
     return divergence.clamp_min(0)
 
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from monai_shield.networks.heads import Head, binary_logits, head_of
 
 from .base import Detector
+from .precision import at_least_float32, full_precision
 from .views import Views
 
 __all__ = ["MeanEntropy", "entropy"]
@@ -33,12 +34,13 @@ def entropy(logits: torch.Tensor, head: Head | None = None) -> torch.Tensor:
             entropies are averaged.
 
     Returns:
-        (B, H, W[, D]), between 0 and log K, or log 2 of a sigmoid head.
+        (B, H, W[, D]), between 0 and log K, or log 2 of a sigmoid head, in float32 or float64 whatever autocast does.
     """
     if head_of(logits, head) == "sigmoid":
         return entropy(binary_logits(logits), "softmax").mean(dim=1)
-    log_p = F.log_softmax(logits, dim=1)
-    return -(log_p.exp() * log_p).sum(dim=1)
+    with full_precision(logits):
+        log_p = F.log_softmax(at_least_float32(logits), dim=1)
+        return -(log_p.exp() * log_p).sum(dim=1)
 
 
 class MeanEntropy(Detector):

@@ -21,6 +21,7 @@ from typing_extensions import Self
 from monai_shield.transforms import StandardizeFrequency
 
 from .base import Detector
+from .precision import at_least_float32, in_own_type
 from .views import Views
 
 __all__ = ["Domain", "Part", "ReconstructionBatch", "ReconstructionDetector", "Scaling"]
@@ -137,8 +138,8 @@ class ReconstructionDetector(Detector):
         return view if self.domain == "space" else (view - self.mean) / self.std
 
     def forward(self, views: Views) -> torch.Tensor:
-        view = self.represent(views)
-        return torch.linalg.vector_norm((view - self.network(view)).flatten(1), ord=self.p, dim=1)
+        view = at_least_float32(self.represent(views))
+        return torch.linalg.vector_norm((view - in_own_type(self.network, view)).flatten(1), ord=self.p, dim=1)
 
 
 class ReconstructionBatch:

@@ -20,6 +20,8 @@ import torch
 from monai_shield.networks.heads import Head, check_head, head_of
 from monai_shield.transforms.spectrum import fourier_transform, frequency_magnitude, shift_zero_frequency
 
+from .precision import CallerAutocast, at_least_float32, full_precision, in_own_type
+
 __all__ = ["Views"]
 
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -30,6 +32,9 @@ class Views:
     The views of a batch of images that detectors score and the final answer is taken from.
 
     Gradients flow where they are enabled, so that an adaptive attack can go through the very same object.
+
+    The target runs under the autocast that is on where the views are made, whoever asks for its prediction first: a
+    detector and the final answer share it. Everything else is computed with autocast off.
 
     Args:
         image: (B, C, H, W[, D]).
@@ -56,6 +61,7 @@ class Views:
         self._target = target
         self._reformer = reformer
         self._head = check_head(head)
+        self._autocast = CallerAutocast(image.device.type)
         self._magnitudes: dict[bool, torch.Tensor] = {}
         self._spectra: dict[bool, torch.Tensor] = {}
         self._predictions: dict[Network, torch.Tensor] = {}
@@ -85,12 +91,13 @@ class Views:
     @cached_property
     def body_share(self) -> torch.Tensor:
         """Share of the pixels that belong to the body, (B,)."""
-        return self.body.flatten(1).to(self.image.dtype).mean(dim=1)
+        return at_least_float32(self.body.flatten(1).to(self.image.dtype)).mean(dim=1)
 
     def mean_over_body(self, values: torch.Tensor) -> torch.Tensor:
         """Mean of values (B, H, W[, D]) over the pixels of the body, (B,); 0 where there is no body."""
+        values = at_least_float32(values).flatten(1)
         body = self.body.flatten(1).to(values.dtype)
-        return (values.flatten(1) * body).sum(dim=1) / body.sum(dim=1).clamp_min(1)
+        return (values * body).sum(dim=1) / body.sum(dim=1).clamp_min(1)
 
     @cached_property
     def prediction(self) -> torch.Tensor:
@@ -110,7 +117,7 @@ class Views:
     @cached_property
     def reformed(self) -> torch.Tensor:
         """The reformed image, (B, C, H, W[, D])."""
-        return self.image if self._reformer is None else self._reformer(self.image)
+        return self.image if self._reformer is None else self._reform(self._reformer)
 
     @cached_property
     def reformed_prediction(self) -> torch.Tensor:
@@ -120,10 +127,15 @@ class Views:
     def prediction_under(self, reformer: Network) -> torch.Tensor:
         """Logits of the target on the image as another reformer leaves it, (B, K, H, W[, D])."""
         if reformer not in self._predictions:
-            self._predictions[reformer] = self._segment(reformer(self.image))
+            self._predictions[reformer] = self._segment(self._reform(reformer))
         return self._predictions[reformer]
+
+    def _reform(self, reformer: Network) -> torch.Tensor:
+        with full_precision(self.image):
+            return in_own_type(reformer, self.image)
 
     def _segment(self, image: torch.Tensor) -> torch.Tensor:
         if self._target is None:
             raise ValueError("these views hold no target network: a prediction was asked for.")
-        return self._target(image)
+        with self._autocast():
+            return self._target(image)

@@ -10,6 +10,8 @@
 # limitations under the License.
 """Inferers: the shield around a target."""
 
-from .shield import ImageDecision, RejectedImageError, ShieldInferer, VolumeDecision
+from .decisions import ImageDecision, VolumeDecision
+from .shield import RejectedImageError, ShieldInferer
+from .stitching import LostDecisionError
 
-__all__ = ["ImageDecision", "RejectedImageError", "ShieldInferer", "VolumeDecision"]
+__all__ = ["ImageDecision", "LostDecisionError", "RejectedImageError", "ShieldInferer", "VolumeDecision"]

@@ -13,8 +13,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
@@ -22,61 +23,21 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from monai_shield.data.slices import body_share
-from monai_shield.detectors import Calibration, Detector, UncalibratedError, Views
+from monai_shield.detectors import Detector, Plausibility, UncalibratedError, Views
+from monai_shield.inferers.decisions import ImageDecision, VolumeDecision, decide_images, decide_volume, judge
 from monai_shield.inferers.record_check import RecordCheck
 from monai_shield.networks.heads import Head, check_head, head_of
 
+from .stitching import check_decision_is_kept
+
 __all__ = ["ImageDecision", "RejectedImageError", "ShieldInferer", "VolumeDecision"]
 
+logger = logging.getLogger(__name__)
 Network = Callable[..., torch.Tensor]
 
 
 class RejectedImageError(RuntimeError):
     """Raised for a rejected image where the shield was told to raise."""
-
-
-@dataclass(frozen=True)
-class ImageDecision:
-    """
-    What the shield thinks of one image.
-
-    Args:
-        score: the detector's score; None where it was not scored.
-        threshold: the score above which an image is rejected.
-        p_value: share of clean validation images at least as strange, conformal.
-        rejected: whether it is.
-        reason: why, in words; empty for an image that passed.
-    """
-
-    score: float | None
-    threshold: float
-    p_value: float | None
-    rejected: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class VolumeDecision(ImageDecision):
-    """
-    What the shield thinks of a volume, and of each of its slices.
-
-    The score of a volume is its share of rejected slices; its p-value needs 19 clean validation volumes.
-
-    Args:
-        scored: number of slices that bear enough body to be scored.
-        slice_scores: of each slice, None where it was not scored.
-        slice_p_values: likewise.
-        slice_rejected: for each slice.
-        slice_axis: spatial axis of the network's input along which the slices lie.
-        slice_threshold: the score above which a slice is rejected.
-    """
-
-    scored: int
-    slice_scores: list[float | None]
-    slice_p_values: list[float | None]
-    slice_rejected: list[bool]
-    slice_axis: int
-    slice_threshold: float
 
 
 class ShieldInferer(Inferer):
@@ -87,6 +48,11 @@ class ShieldInferer(Inferer):
     the decision (see :class:`ImageDecision`, :class:`VolumeDecision`) in JSON, since MONAI's decollation takes apart
     every container but leaves strings whole; :func:`~monai_shield.transforms.shield_decision` reads it, and
     :class:`~monai_shield.transforms.ApplyShieldd` acts on it. Nothing is emptied here.
+
+    It goes around an inferer that cuts an image into windows, ``shield(image, lambda x: windows(x, network))``, not
+    inside one: MONAI's put the logits of the windows together and drop their meta data, so a call inside one is refused
+    unless a rejected window raises. A rejected image that came without meta data is logged as a warning too, for
+    whoever else does so.
 
     Args:
         detector: calibrated detector.
@@ -162,8 +128,11 @@ class ShieldInferer(Inferer):
         Raises:
             ValueError: for an image that is not finite or that is empty: no segmentation of it could be right; for
                 another target than the shield was calibrated with; for logits that do not fit the image or the head.
+            LostDecisionError: inside a sliding window or a ``PatchInferer`` of MONAI, with ``on_reject="flag"``.
             RejectedImageError: for a rejected image, with ``on_reject="raise"``.
         """
+        if self.on_reject == "flag":
+            check_decision_is_kept()
         check_images(inputs)
         self.check_target(network)
         image = inputs.as_subclass(torch.Tensor)  # type: ignore[arg-type]
@@ -172,11 +141,24 @@ class ShieldInferer(Inferer):
         def target(x: torch.Tensor) -> torch.Tensor:
             return network(x, *args, **kwargs)
 
-        decide = self._whole_images if self.slice_axis is None else self._sliced_volumes
+        decide: Callable[..., tuple[torch.Tensor, list[Any]]] = (
+            self._whole_images if self.slice_axis is None else self._sliced_volumes
+        )
         logits, decisions = decide(image, target)
+        plausibility = self.detector.calibrated().plausibility
+        if plausibility is not None:
+            decisions = [
+                judge(decision, Plausibility(**plausibility), number, inputs, logits, self.head)
+                for number, decision in enumerate(decisions)
+            ]
         for decision in decisions:
             if decision.rejected and self.on_reject == "raise":
                 raise RejectedImageError(f"the shield rejected the image: {decision.reason}")
+            if decision.rejected and not isinstance(inputs, MetaTensor):
+                logger.warning(
+                    "the shield rejected an image without meta data: %s; those of its logits hold the decision.",
+                    decision.reason,
+                )
         return _with_decisions(logits, inputs, decisions)
 
     def views(self, image: torch.Tensor, target: Network) -> Views:
@@ -244,84 +226,6 @@ def check_images(inputs: torch.Tensor) -> None:
         raise ValueError("the image is empty: every voxel has the same value.")
 
 
-def decide_images(score: torch.Tensor, bears: torch.Tensor, calibration: Calibration) -> list[ImageDecision]:
-    """
-    Decide on images from their scores.
-
-    Args:
-        score: of every image, (B,).
-        bears: whether an image bears enough body for its score to count, (B,).
-        calibration: of the detector that scored them.
-
-    Returns:
-        one decision an image. One that cannot be scored is rejected: the shield knows nothing of it.
-    """
-    decisions = []
-    for s, p, beyond, counts in zip(score, calibration.p_value(score), calibration.rejects(score), bears):
-        if not counts:
-            reason = "it bears too little body to be scored"
-        elif _finite(s) is None:
-            reason = "its score is not a number"
-        else:
-            reason = "its score is above the threshold" if beyond else ""
-        decisions.append(
-            ImageDecision(
-                score=_finite(s) if counts else None,
-                threshold=calibration.threshold,
-                p_value=float(p) if counts else None,
-                rejected=bool(reason),
-                reason=reason,
-            )
-        )
-    return decisions
-
-
-def decide_volume(score: torch.Tensor, bears: torch.Tensor, calibration: Calibration, axis: int) -> VolumeDecision:
-    """
-    Decide on a volume from the scores of its slices.
-
-    Args:
-        score: of every slice, (S,).
-        bears: whether a slice bears enough body for its score to count, (S,).
-        calibration: of the detector that scored them.
-        axis: spatial axis along which they lie.
-
-    Returns:
-        the decision. A volume none of whose slices can be scored is rejected: the shield knows nothing of it.
-
-    Raises:
-        UncalibratedError: where the calibration knows no volumes.
-    """
-    if calibration.volume_limit is None:
-        raise UncalibratedError("the detector was calibrated without volumes: it cannot decide on one.")
-    rejected = calibration.rejects(score) & bears
-    p_values = calibration.p_value(score)
-    scored = int(bears.sum())
-    share = int(rejected.sum()) / scored if scored else None  # in float64, as the limit: 3 of 60 is not above 0.05
-    if share is None:
-        reason = "no slice bears enough body to be scored"
-    elif calibration.rejects_volume(share):
-        reason = (
-            f"{int(rejected.sum())} of {scored} slices are rejected, more than the largest share of a clean "
-            f"validation volume ({calibration.volume_limit:.3f})"
-        )
-    else:
-        reason = ""
-    return VolumeDecision(
-        score=share,
-        threshold=calibration.volume_limit,
-        p_value=None,
-        rejected=bool(reason),
-        reason=reason,
-        scored=scored,
-        slice_scores=[_finite(s) if b else None for s, b in zip(score, bears)],
-        slice_p_values=[float(p) if b else None for p, b in zip(p_values, bears)],
-        slice_rejected=[bool(r) for r in rejected],
-        slice_axis=axis,
-        slice_threshold=calibration.threshold,
-    )
-
-
 def _with_decisions(logits: torch.Tensor, inputs: torch.Tensor, decisions: Sequence[ImageDecision]) -> MetaTensor:
     """The logits with the meta data of the images and the decisions; a batch in MONAI's sense even of plain images."""
     if isinstance(inputs, MetaTensor):
@@ -333,7 +237,3 @@ def _with_decisions(logits: torch.Tensor, inputs: torch.Tensor, decisions: Seque
         out.is_batch = True
     out.meta["shield"] = [json.dumps(asdict(decision), allow_nan=False) for decision in decisions]
     return out
-
-
-def _finite(score: torch.Tensor) -> float | None:
-    return float(score) if bool(torch.isfinite(score)) else None

@@ -10,6 +10,14 @@
 # limitations under the License.
 """Transforms: arrays and dictionaries, 2D and 3D."""
 
+from .border import (
+    MeasureBorder,
+    MeasureBorderD,
+    MeasureBorderd,
+    MeasureBorderDict,
+    anatomical_axes,
+    border_shares,
+)
 from .check import (
     CheckNiftiFile,
     CheckNiftiFileD,

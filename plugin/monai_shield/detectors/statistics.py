@@ -1,0 +1,149 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The statistics of an image and its predicted label by which one sees whether it belongs to a set of clean ones."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from monai_shield.networks.heads import Head, head_of
+from monai_shield.transforms.border import anatomical_axes, border_shares
+
+__all__ = ["AXES", "number_of_classes", "predicted_label", "subject_statistics"]
+
+#: In the statistics' names: left to right, back to front, down to up.
+AXES = "xyz"
+_FEWEST = 1e-5  # a structure's share where it is missing: the logarithm of 0 is none
+_FEWEST_VOXELS = 50  # of a structure whose center says anything
+
+
+def predicted_label(logits: torch.Tensor, head: Head | None = None) -> torch.Tensor:
+    """
+    Class indices of an image's logits.
+
+    Args:
+        logits: (K, H, W[, D]).
+        head: what the channels stand for; None to read it. Of a sigmoid head's labels the strongest counts where
+            several overlap.
+
+    Returns:
+        (H, W[, D]), 0 for the background.
+    """
+    if head_of(logits[None], head) == "softmax":
+        return logits.argmax(dim=0)
+    strongest = logits.max(dim=0)
+    return (strongest.indices + 1) * (strongest.values > 0)
+
+
+def number_of_classes(channels: int, head: Head | None = None) -> int:
+    """How many classes :func:`predicted_label` makes of so many channels, with the background."""
+    return channels if channels > 1 and head != "sigmoid" else channels + 1
+
+
+@torch.no_grad()
+def subject_statistics(
+    image: torch.Tensor,
+    label: torch.Tensor,
+    num_classes: int,
+    affine: torch.Tensor,
+    border: torch.Tensor | None = None,
+    foreground_above: float = 0.05,
+) -> dict[str, float]:
+    """
+    What is measured of one subject, in mm and along anatomical axes: it does not depend on the order of the axes.
+
+    With m the foreground, c its center and s its standard deviation along an axis (the spread):
+
+    - ``volume``: of the foreground, mm³ (mm² in 2D);
+    - ``spread/a``: s along axis a, mm; ``ratio/ab``: of the spreads along two axes;
+    - ``asymmetry/a``: mean of ((position - c) / s)³: the sign turns with a flip;
+    - ``labeled``: share of the foreground that bears a label;
+    - ``size/k``: of structure k, as a share of all labeled voxels;
+    - ``center/k/a``: (center of structure k - c) / s along axis a, where the structure has 50 voxels;
+    - ``cut/a``: foreground at an end of axis a, see :func:`~monai_shield.transforms.border_shares`, the larger one;
+    - ``border``: the smallest of all ends.
+
+    Args:
+        image: (C, H, W[, D]), scaled to its intensity window.
+        label: class indices, (H, W[, D]), 0 for the background.
+        num_classes: with the background.
+        affine: voxel to mm of image and label.
+        border: foreground at the ends of the file, (3, 2); as measured on the image where it is not known.
+        foreground_above: a voxel above this share of the window is foreground.
+
+    Returns:
+        the statistics by name; empty where there is no foreground.
+
+    Raises:
+        ValueError: where image and label do not fit.
+    """
+    foreground = (image > foreground_above).any(dim=0)
+    if foreground.shape != label.shape:
+        raise ValueError(f"a label of shape {tuple(label.shape)} for an image of shape {tuple(image.shape)}.")
+    count = int(foreground.sum())
+    if count == 0:
+        return {}
+    dims = foreground.ndim
+    places = anatomical_axes(affine, dims)
+    order = sorted(range(dims), key=lambda index: places[index][0])
+    signed = {index: places[index][1] * places[index][2] for index in order}
+    name = {index: AXES[places[index][0]] for index in order}
+    found = {"volume": count * math.prod(size for *_, size in places)}
+    center, spread = {}, {}
+    for index in order:
+        center[index], spread[index], skewness = _moments(_profile(foreground, index), signed[index])
+        found[f"spread/{name[index]}"] = spread[index]
+        found[f"asymmetry/{name[index]}"] = skewness
+    for first in order:
+        for second in order[order.index(first) + 1 :]:
+            found[f"ratio/{name[first]}{name[second]}"] = spread[first] / spread[second]
+    counts = torch.bincount(label.flatten().long(), minlength=num_classes).double().cpu()
+    labeled = float(counts[1:].sum())
+    found["labeled"] = max(int((foreground & (label > 0)).sum()) / count, _FEWEST)
+    for index in order:
+        profiles = _class_profiles(label, index, num_classes)
+        for structure in range(1, num_classes):
+            if counts[structure] >= _FEWEST_VOXELS:
+                mean = _moments(profiles[structure], signed[index])[0]
+                found[f"center/{structure}/{name[index]}"] = (mean - center[index]) / spread[index]
+    for structure in range(1, num_classes):
+        found[f"size/{structure}"] = max(float(counts[structure]) / max(labeled, 1.0), _FEWEST)
+    ends = border_shares(foreground, affine) if border is None else border
+    for index in order:
+        found[f"cut/{name[index]}"] = float(ends[places[index][0]].max())
+    found["border"] = float(torch.stack([ends[places[index][0]] for index in order]).min())
+    return found
+
+
+def _profile(foreground: torch.Tensor, index: int) -> torch.Tensor:
+    """Number of foreground voxels in each slice along an axis, (n,)."""
+    return foreground.sum([other for other in range(foreground.ndim) if other != index]).double().cpu()
+
+
+def _class_profiles(label: torch.Tensor, index: int, num_classes: int) -> torch.Tensor:
+    """Number of voxels of each class in each slice along an axis, (num_classes, n), in one pass."""
+    size = label.shape[index]
+    shape = [size if other == index else 1 for other in range(label.ndim)]
+    position = torch.arange(size, device=label.device).reshape(shape)
+    joint = (label.long() * size + position).flatten()
+    return torch.bincount(joint, minlength=num_classes * size).reshape(-1, size).double().cpu()
+
+
+def _moments(profile: torch.Tensor, step: float) -> tuple[float, float, float]:
+    """Mean and standard deviation of the position, and its skewness, of a profile of counts; voxels have a width."""
+    position = step * torch.arange(len(profile), dtype=torch.float64)
+    weight = profile / profile.sum()
+    mean = (weight * position).sum()
+    variance = (weight * (position - mean) ** 2).sum() + step**2 / 12
+    skewness = (weight * (position - mean) ** 3).sum() / variance**1.5
+    return float(mean), float(variance.sqrt()), float(skewness)

@@ -1,0 +1,195 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""From scores to decisions: of an image, of a volume, and what clean subjects make of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import torch
+from monai.data import MetaTensor
+
+from monai_shield.detectors import (
+    Calibration,
+    Plausibility,
+    UncalibratedError,
+    number_of_classes,
+    predicted_label,
+    subject_statistics,
+)
+from monai_shield.networks.heads import Head
+
+__all__ = ["ImageDecision", "VolumeDecision", "decide_images", "decide_volume", "judge"]
+
+Decision = TypeVar("Decision", bound="ImageDecision")
+
+
+@dataclass(frozen=True)
+class ImageDecision:
+    """
+    What the shield thinks of one image.
+
+    Args:
+        score: the detector's score; None where it was not scored.
+        threshold: the score above which an image is rejected.
+        p_value: share of clean validation images at least as strange, conformal.
+        rejected: whether it is.
+        reason: why, in words; empty for an image that passed.
+        findings: what does not look like a clean subject, and what could not be checked, in words.
+    """
+
+    score: float | None
+    threshold: float
+    p_value: float | None
+    rejected: bool
+    reason: str
+    findings: list[str] = field(default_factory=list, kw_only=True)
+
+
+@dataclass(frozen=True)
+class VolumeDecision(ImageDecision):
+    """
+    What the shield thinks of a volume, and of each of its slices.
+
+    The score of a volume is its share of rejected slices; its p-value needs 19 clean validation volumes.
+
+    Args:
+        scored: number of slices that bear enough body to be scored.
+        slice_scores: of each slice, None where it was not scored.
+        slice_p_values: likewise.
+        slice_rejected: for each slice.
+        slice_axis: spatial axis of the network's input along which the slices lie.
+        slice_threshold: the score above which a slice is rejected.
+    """
+
+    scored: int
+    slice_scores: list[float | None]
+    slice_p_values: list[float | None]
+    slice_rejected: list[bool]
+    slice_axis: int
+    slice_threshold: float
+
+
+def decide_images(score: torch.Tensor, bears: torch.Tensor, calibration: Calibration) -> list[ImageDecision]:
+    """
+    Decide on images from their scores.
+
+    Args:
+        score: of every image, (B,).
+        bears: whether an image bears enough body for its score to count, (B,).
+        calibration: of the detector that scored them.
+
+    Returns:
+        one decision an image. One that cannot be scored is rejected: the shield knows nothing of it.
+    """
+    decisions = []
+    for s, p, beyond, counts in zip(score, calibration.p_value(score), calibration.rejects(score), bears):
+        if not counts:
+            reason = "it bears too little body to be scored"
+        elif _finite(s) is None:
+            reason = "its score is not a number"
+        else:
+            reason = "its score is above the threshold" if beyond else ""
+        decisions.append(
+            ImageDecision(
+                score=_finite(s) if counts else None,
+                threshold=calibration.threshold,
+                p_value=float(p) if counts else None,
+                rejected=bool(reason),
+                reason=reason,
+            )
+        )
+    return decisions
+
+
+def decide_volume(score: torch.Tensor, bears: torch.Tensor, calibration: Calibration, axis: int) -> VolumeDecision:
+    """
+    Decide on a volume from the scores of its slices.
+
+    Args:
+        score: of every slice, (S,).
+        bears: whether a slice bears enough body for its score to count, (S,).
+        calibration: of the detector that scored them.
+        axis: spatial axis along which they lie.
+
+    Returns:
+        the decision. A volume none of whose slices can be scored is rejected: the shield knows nothing of it.
+
+    Raises:
+        UncalibratedError: where the calibration knows no volumes.
+    """
+    if calibration.volume_limit is None:
+        raise UncalibratedError("the detector was calibrated without volumes: it cannot decide on one.")
+    rejected = calibration.rejects(score) & bears
+    p_values = calibration.p_value(score)
+    scored = int(bears.sum())
+    share = int(rejected.sum()) / scored if scored else None  # in float64, as the limit: 3 of 60 is not above 0.05
+    if share is None:
+        reason = "no slice bears enough body to be scored"
+    elif calibration.rejects_volume(share):
+        reason = (
+            f"{int(rejected.sum())} of {scored} slices are rejected, more than the largest share of a clean "
+            f"validation volume ({calibration.volume_limit:.3f})"
+        )
+    else:
+        reason = ""
+    return VolumeDecision(
+        score=share,
+        threshold=calibration.volume_limit,
+        p_value=None,
+        rejected=bool(reason),
+        reason=reason,
+        scored=scored,
+        slice_scores=[_finite(s) if b else None for s, b in zip(score, bears)],
+        slice_p_values=[float(p) if b else None for p, b in zip(p_values, bears)],
+        slice_rejected=[bool(r) for r in rejected],
+        slice_axis=axis,
+        slice_threshold=calibration.threshold,
+    )
+
+
+def judge(
+    decision: Decision,
+    plausibility: Plausibility,
+    number: int,
+    inputs: torch.Tensor,
+    logits: torch.Tensor,
+    head: Head | None = None,
+) -> Decision:
+    """
+    Add to a decision what the size, shape and place of the foreground and of the label's structures say.
+
+    Args:
+        decision: of the image.
+        plausibility: of clean subjects.
+        number: which image of the batch.
+        inputs: (B, C, H, W[, D]). Nothing can be said of a plain tensor, whose voxels have no size and no direction.
+        logits: (B, K, H, W[, D]).
+        head: what their channels stand for.
+    """
+    if not isinstance(inputs, MetaTensor):
+        return replace(decision, findings=["the image came without an affine: its plausibility was not checked"])
+    affine, border = inputs.affine, inputs.meta.get("border")
+    found = subject_statistics(
+        inputs.as_tensor()[number],
+        predicted_label(logits[number], head),
+        number_of_classes(logits.shape[1], head),
+        affine[number] if affine.ndim == 3 else affine,
+        border[number] if border is not None and border.ndim == 3 else border,
+    )
+    judgement = plausibility.judge(found)
+    reason = "; ".join(filter(None, (decision.reason, judgement.reason)))
+    return replace(decision, rejected=bool(reason), reason=reason, findings=judgement.findings)
+
+
+def _finite(score: torch.Tensor) -> float | None:
+    return float(score) if bool(torch.isfinite(score)) else None
