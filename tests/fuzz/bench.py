@@ -29,7 +29,7 @@ from fuzz.answer import Answer, answer
 from fuzz.case import Mutant, generator, part_of
 from fuzz.oracle import PLANTED, Results, Verdict, judge_start, stem_of, wrong
 from fuzz.scans import Scan, plain_image
-from fuzz.twin import AGREEMENT, compare, key_of, twin_of
+from fuzz.twin import AGREEMENT, VARIANTS, compare, key_of, resampled, twin_of
 
 MAKERS = {
     "header": mutate_header.make,
@@ -176,16 +176,19 @@ class Bench:
         """Answer the plain twins that are not known yet, and hold every label against its twin's."""
         answered = ("right", "rejected") if kept else ("right",)
         pending = [(pairs, i) for pairs in judged.values() for i, (_, v) in enumerate(pairs) if v.outcome in answered]
-        keys, new = {}, {}
-        for pairs, index in pending:
-            twin = twin_of(pairs[index][0])
-            keys[id(pairs), index] = key = f"{key_of(twin)}{'k' if kept else 'e'}"
-            if key not in self.known:
-                new[key] = twin
-        self._answer_twins(new, kept)
-        for pairs, index in pending:
-            file, verdict = pairs[index]
-            pairs[index] = (file, compare(file, verdict, self.known[keys[id(pairs), index]]))
+        for variant in range(VARIANTS):
+            twins = [twin_of(pairs[index][0], variant) for pairs, index in pending]
+            keys = [f"{key_of(twin)}{'k' if kept else 'e'}" for twin in twins]
+            self._answer_twins({key: twin for key, twin in zip(keys, twins) if key not in self.known}, kept)
+            again = []
+            for (pairs, index), key, twin in zip(pending, keys, twins):
+                file, verdict = pairs[index]
+                compared = compare(file, verdict, self.known[key])
+                if compared.outcome == "wrong" and variant < VARIANTS - 1 and resampled(twin.affine):
+                    again.append((pairs, index))
+                else:
+                    pairs[index] = (file, compared)
+            pending = again
 
     def _answer_twins(self, twins: dict[str, nib.Nifti1Image], kept: bool) -> None:
         """Answer plain files, to be known from then on."""
