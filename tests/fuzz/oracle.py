@@ -27,6 +27,8 @@ from fuzz.answer import Answer, listing
 
 OUTCOMES = ("refused", "rejected", "right", "wrong")
 LONGEST_REASON = 300
+#: A rejection says everything that was found.
+LONGEST_LIST = 1000
 #: What says nothing to whom it is shown: other libraries' words, advice of theirs, numbers nobody can read.
 UNCLEAR = re.compile(
     r"Traceback|[Pp]lease|object at 0x|Error\(|^\w+Error$|out of memory|can't allocate|DefaultCPUAllocator|MemoryError"
@@ -212,7 +214,7 @@ class Results:
         if values.dtype != np.uint8:
             return wrong(f"a label of type {values.dtype}", reason, path)
         if status == "rejected":
-            fault = plain_text_fault(reason)
+            fault = plain_text_fault(reason, LONGEST_LIST)
             if fault or (values.any() and not self.kept):
                 return wrong(fault or "rejected, and its label is not empty", reason, path)
         elif reason:

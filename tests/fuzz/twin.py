@@ -37,7 +37,7 @@ def twin_of(file: Path, variant: int = 0) -> nib.Nifti1Image:
 
     Args:
         file: any image that nibabel reads.
-        variant: another one has an affine that differs in the last digits.
+        variant: 1 has a qform alone, higher ones an affine that differs in the last digits.
     """
     image = nib.load(file)
     values = np.asarray(image.dataobj)
@@ -45,9 +45,14 @@ def twin_of(file: Path, variant: int = 0) -> nib.Nifti1Image:
         values = values.reshape(image.shape[:3]).astype(np.float32)
     turned = nib.as_closest_canonical(nib.Nifti1Image(values, image.affine))
     affine = turned.affine.copy()
-    if variant:
+    if variant > 1:
         affine[:3, :3] *= 1 + 3e-7 * np.random.default_rng(variant).uniform(-1, 1, (3, 3))
-    return plain_image(np.asarray(turned.dataobj), affine)
+    twin = plain_image(np.asarray(turned.dataobj), affine)
+    if variant == 1 and twin.header["qform_code"] > 0:
+        twin.set_sform(None, code=0)  # a rotation, exactly
+        twin = nib.Nifti1Image(twin.dataobj, twin.header.get_qform(), twin.header)
+        twin.header["sform_code"] = 0
+    return twin
 
 
 def resampled(affine: np.ndarray) -> bool:
@@ -57,7 +62,8 @@ def resampled(affine: np.ndarray) -> bool:
 
 def key_of(image: nib.Nifti1Image) -> str:
     """Equal for equal voxels in equal places."""
-    digest = hashlib.sha256(np.ascontiguousarray(image.dataobj).tobytes())
+    digest = hashlib.sha256(repr((int(image.header["sform_code"]), int(image.header["qform_code"]))).encode())
+    digest.update(np.ascontiguousarray(image.dataobj).tobytes())
     digest.update(repr((image.shape, image.affine.astype(np.float32).tolist())).encode())
     return digest.hexdigest()
 
