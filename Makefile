@@ -8,7 +8,7 @@ PEERS := .venv-peers
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help demo test lint types unit peers bench bench-peers study-results study-networks study-report docs clean
+.PHONY: help demo test lint types unit fuzz peers bench bench-peers study-results study-networks study-report docs clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,11 @@ types: $(VENV)/installed ## mypy
 unit: $(VENV)/installed ## pytest with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
 
+FUZZ_N ?= 600
+FUZZ_SEED ?= 0
+fuzz: $(VENV)/installed ## search for files and bundles that are not answered rightly (FUZZ_N=600 FUZZ_SEED=0); killed, it goes on
+	$(BIN)/python tests/fuzz/run.py --number $(FUZZ_N) --seed $(FUZZ_SEED) --output runs/fuzz
+
 peers: $(PEERS)/peers ## the attacks against those of other libraries, in .venv-peers
 	SHIELD_PEERS=1 $(PEERS)/bin/python -m pytest tests/peers
 
@@ -46,7 +51,12 @@ bench: $(VENV)/installed ## the tables of benchmarks/
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/training.py
 
-bench-peers: $(PEERS)/peers ## speed and memory of the attacks beside those of other libraries
+bench-FUZZ_N ?= 600
+FUZZ_SEED ?= 0
+fuzz: $(VENV)/installed ## search for files and bundles that are not answered rightly (FUZZ_N=600 FUZZ_SEED=0); killed, it goes on
+	$(BIN)/python tests/fuzz/run.py --number $(FUZZ_N) --seed $(FUZZ_SEED) --output runs/fuzz
+
+peers: $(PEERS)/peers ## speed and memory of the attacks beside those of other libraries
 	$(PEERS)/bin/python benchmarks/attacks.py
 
 FROM ?= runs/paper_compact

@@ -17,29 +17,19 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from monai.bundle import ConfigParser
 from monai.utils import set_determinism
-from scipy.ndimage import gaussian_filter
 
-from monai_shield.bundle import ShieldCalibrator, save_weights
-from monai_shield.data import SliceDataset
+from support.tiny_bundle import LAS, brain_values, make_tiny_bundle, noisy, write_nifti
 
 settings.register_profile("shield", deadline=None)  # a busy machine is no failure
 settings.load_profile("shield")
 
 REPOSITORY = Path(__file__).parents[1]
-LAS = np.diag([-1.0, 1.0, 1.0, 1.0])
-#: In-plane size of the tiny bundle's networks; the shipped ones have 192.
-TINY_SIZE = 96
-#: Deviation of the noise in one of the brains its shield is calibrated on.
-NOISE = 5.0
 
 
 @pytest.fixture(autouse=True)
@@ -67,47 +57,16 @@ def shield_data() -> Path:
     return folder
 
 
-def _brain(seed: int = 0, shape: tuple[int, int, int] = (64, 72, 60)) -> np.ndarray:
-    """
-    A "brain" in LAS: a smooth texture of whole numbers 20 to 100 in an ellipsoid off the center, 0 outside.
-
-    Whole numbers below 128 are the same in every type a file may have. It is symmetric in no axis.
-    """
-    generator = np.random.default_rng(seed)
-    grid = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij")
-    body = sum(((g - c) / r) ** 2 for g, c, r in zip(grid, (0.04, -0.03, 0.06), (0.84, 0.88, 0.80))) < 1
-    texture = sum(weight * _standard_noise(generator, shape, sigma) for weight, sigma in ((1.0, 6.0), (0.7, 2.0)))
-    values = 58 + 12 * texture + 10 * grid[0] - 6 * grid[1] + 8 * grid[2]
-    return np.where(body, np.clip(np.rint(values), 20, 100), 0)
-
-
-def _standard_noise(generator: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:
-    noise = gaussian_filter(generator.standard_normal(shape), sigma)
-    return noise / noise.std()
-
-
-def _write(path: Path, values: np.ndarray, affine: np.ndarray = LAS, dtype: Any = np.int16) -> Path:
-    """Write raw voxels with an affine, centered unless it says where the first voxel lies."""
-    affine = np.array(affine, dtype=float)
-    if not affine[:3, 3].any():
-        affine[:3, 3] = -affine[:3, :3] @ ((np.array(values.shape[:3]) - 1) / 2)
-    image = nib.Nifti1Image(values.astype(dtype), affine)
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
-    nib.save(image, path)
-    return path
-
-
 @pytest.fixture(scope="session")
 def brain() -> Callable[..., np.ndarray]:
     """Makes a brain, ``brain(seed=0, shape=(64, 72, 60))``, see above; voxels of 1 mm, LAS."""
-    return _brain
+    return brain_values
 
 
-@pytest.fixture(scope="session")
-def write_nifti() -> Callable[..., Path]:
+@pytest.fixture(scope="session", name="write_nifti")
+def write_nifti_function() -> Callable[..., Path]:
     """Writes a file, ``write_nifti(path, values, affine=LAS, dtype=int16)``; returns its path."""
-    return _write
+    return write_nifti
 
 
 @pytest.fixture
@@ -115,7 +74,7 @@ def brain_file(tmp_path) -> Callable[..., Path]:
     """Writes a brain, ``brain_file(name, seed=0, shape=(64, 72, 60), affine=LAS, dtype=int16)``; returns its path."""
 
     def make(name: str = "brain.nii.gz", seed: int = 0, shape=(64, 72, 60), affine=LAS, dtype=np.int16) -> Path:
-        return _write(tmp_path / name, _brain(seed, shape), affine, dtype)
+        return write_nifti(tmp_path / name, brain_values(seed, shape), affine, dtype)
 
     return make
 
@@ -126,27 +85,12 @@ def brain_folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("brains")
     (root / "volumes").mkdir()
     for number in range(4):
-        values = _brain(number, (48, 32, 48))
-        _write(root / "volumes" / f"b{number}_SS.nii.gz", values)
-        _write(root / "volumes" / f"b{number}_glm.nii.gz", np.digitize(values, (1, 50, 65)), dtype=np.uint8)
+        values = brain_values(number, (48, 32, 48))
+        write_nifti(root / "volumes" / f"b{number}_SS.nii.gz", values)
+        write_nifti(root / "volumes" / f"b{number}_glm.nii.gz", np.digitize(values, (1, 50, 65)), dtype=np.uint8)
     splits = {"train": ["b0", "b1"], "val": ["b2"], "test": ["b3"]}
     (root / "splits.json").write_text(json.dumps({"official": splits}))
     return root
-
-
-def _shrink(config: Any) -> Any:
-    """The same config with networks of a few channels on small slices."""
-    if isinstance(config, list):
-        return [_shrink(entry) for entry in config]
-    if not isinstance(config, dict):
-        return config
-    small = {key: _shrink(value) for key, value in config.items()}
-    if "features" in small:
-        small["features"] = [4, 4, 8, 8, 8, 4]
-    for key in {"spatial_size", "spatial_shape"} & small.keys():
-        if isinstance(small[key], list):
-            small[key] = [TINY_SIZE if size == 192 else size for size in small[key]]
-    return small
 
 
 @pytest.fixture(scope="session")
@@ -156,48 +100,10 @@ def tiny_bundle(tmp_path_factory) -> Path:
     brains of seed 0 and 1, which are accepted, and a noisier one.
     """
     root = tmp_path_factory.mktemp("repository") / "bundles" / "brain_mri_shield"
-    shutil.copytree(REPOSITORY / "bundles" / "brain_mri_shield", root, ignore=shutil.ignore_patterns("*.pt", "SHA*"))
-    for path in (root / "configs").glob("*.json"):
-        path.write_text(json.dumps(_shrink(json.loads(path.read_text())), indent=4))
     folder = tmp_path_factory.mktemp("calibration")
-    files = [_write(folder / f"{seed}.nii", _brain(seed)) for seed in (0, 1)]
-    noise = np.random.default_rng(0).normal(0, NOISE, _brain(2).shape)
-    noisy = np.where(_brain(2) > 0, np.clip(np.rint(_brain(2) + noise), 20, 100), 0)
-    files.append(_write(folder / "noisy.nii", noisy))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        parser = ConfigParser()
-        parser.read_config(root / "configs" / "inference.json")
-        network, reformer, detector, preprocessing = (
-            parser.get_parsed_content(name) for name in ("network_def", "reformer_def", "detector_def", "preprocessing")
-        )
-    slices = SliceDataset([{"image": str(file)} for file in files], preprocessing, keys=("image",), progress=False)
-    _spread(network, reformer, torch.stack([item["image"] for item in slices]))
-    detector.detectors["spectrum"].fit(item["image"] for item in slices)
-    calibrator = ShieldCalibrator(network, detector, reformer, head="softmax")
-    calibrator.fit(slices)
-    # The noisy brain has most of the scores above the threshold, and sets the limit: the others have room, also where
-    # they lie otherwise in their file, and no score of theirs is the threshold itself, which would fall on either side
-    # of it, depending on who shares its batch.
-    calibrator.calibrate(slices, source="brains that do not exist")
-    save_weights(network, root / "models" / "model.pt")
-    save_weights(detector, root / "models" / "shield" / "detector.pt")
-    save_weights(reformer, root / "models" / "shield" / "reformer.pt")
-    return root
-
-
-@torch.no_grad()
-def _spread(network: torch.nn.Module, reformer: torch.nn.Module, images: torch.Tensor) -> None:
-    """Set a random network's last layer so that in the body every class comes up."""
-    network.train()
-    network(images)  # the statistics of its batch normalization
-    network.eval()
-    logits = network(reformer.eval()(images)).movedim(1, 0)
-    inside = logits[:, images[:, 0] > 0]
-    mean, deviation = inside.mean(dim=1), inside.std(dim=1)
-    last = network.final_conv
-    last.weight.div_(deviation[:, None, None, None])
-    last.bias.sub_(mean).div_(deviation)
+    files = [write_nifti(folder / f"{seed}.nii", brain_values(seed)) for seed in (0, 1)]
+    files.append(write_nifti(folder / "noisy.nii", noisy(brain_values(2), 20, 100)))
+    return make_tiny_bundle(root, files)
 
 
 @pytest.fixture

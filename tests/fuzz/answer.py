@@ -1,0 +1,102 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The bundle's answer to files: its real inference, and everything it left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import run
+
+
+@dataclass
+class Answer:
+    """
+    What became of a run.
+
+    Args:
+        code: its exit code; None where it ended with an error.
+        errors: messages of the error that ended it, the first cause last.
+        logged: what the package logged, one entry a message.
+        output_dir: folder of the results.
+        before: what lay there before.
+    """
+
+    output_dir: Path
+    before: set[str] = field(default_factory=set)
+    code: int | None = 0
+    errors: list[str] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
+
+
+class _Kept(logging.Handler):
+    def __init__(self, logged: list[str], beat: Callable[[], None]) -> None:
+        super().__init__()
+        self.logged, self.beat = logged, beat
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.logged.append(record.getMessage() + (" Traceback" if record.exc_info and record.levelno > 10 else ""))
+        self.beat()
+
+
+def listing(folder: Path) -> set[str]:
+    """Everything below a folder, by relative path."""
+    if not folder.is_dir():
+        return set()
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def answer(
+    bundle: Path,
+    dataset: str | list[str],
+    output_dir: Path,
+    beat: Callable[[], None] = lambda: None,
+    directory: Path | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Answer:
+    """Run the inference of a bundle, as ``monai.bundle run`` does; whatever it raises is kept."""
+    found = Answer(output_dir, listing(output_dir))
+    logger = logging.getLogger("monai_shield")
+    handler = _Kept(found.logged, beat)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    here = os.getcwd()
+    os.chdir(directory or output_dir.parent)
+    try:
+        with warnings.catch_warnings(), contextlib.suppress(KeyboardInterrupt):
+            warnings.simplefilter("ignore")
+            run(
+                config_file=str(bundle / "configs" / "inference.json"),
+                bundle_root=str(bundle),
+                dataset_dir=dataset,
+                output_dir=str(output_dir),
+                logging_file=False,
+                **{"device": "cpu", **(settings or {})},
+            )
+    except SystemExit as stop:
+        found.code = stop.code if isinstance(stop.code, int) else 1
+    except Exception as error:
+        found.code = None
+        cause: BaseException | None = error
+        while cause is not None:
+            found.errors.append(f"{type(cause).__name__}: {cause}")
+            cause = cause.__cause__
+    finally:
+        os.chdir(here)
+        logger.removeHandler(handler)
+    return found

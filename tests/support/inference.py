@@ -1,0 +1,53 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The bundle's inference on files, with what it logs."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import run
+
+
+class Logged(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+def infer(root: Path, files: Iterable[Path], output_dir: Path, **settings: Any) -> tuple[Any, list[logging.LogRecord]]:
+    """Run the bundle; returns its exit code (0 where it made none) and what the package logged."""
+    handler, logger = Logged(), logging.getLogger("monai_shield")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        run(
+            config_file=str(root / "configs" / "inference.json"),
+            bundle_root=str(root),
+            dataset_dir=[str(file) for file in files],
+            output_dir=str(output_dir),
+            device="cpu",
+            logging_file=False,
+            **settings,
+        )
+    except SystemExit as stop:
+        return stop.code, handler.records
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    return 0, handler.records
