@@ -123,10 +123,14 @@ def brain_file(tmp_path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def brain_folder(tmp_path_factory) -> Path:
     """A data set of four small brains, laid out for ``volume_datalist``: two to train on, one val, one test."""
-    root = tmp_path_factory.mktemp("brains")
+    return make_brain_folder(tmp_path_factory.mktemp("brains"))
+
+
+def make_brain_folder(root: Path, seed: int = 0) -> Path:
+    """That data set in an empty folder, of the brains from this seed on."""
     (root / "volumes").mkdir()
     for number in range(4):
-        values = _brain(number, (48, 32, 48))
+        values = _brain(seed + number, (48, 32, 48))
         _write(root / "volumes" / f"b{number}_SS.nii.gz", values)
         _write(root / "volumes" / f"b{number}_glm.nii.gz", np.digitize(values, (1, 50, 65)), dtype=np.uint8)
     splits = {"train": ["b0", "b1"], "val": ["b2"], "test": ["b3"]}
@@ -155,11 +159,16 @@ def tiny_bundle(tmp_path_factory) -> Path:
     The brain bundle in ``<tmp>/bundles/brain_mri_shield``, its networks tiny and random, its shield calibrated on the
     brains of seed 0 and 1, which are accepted, and a noisier one.
     """
-    root = tmp_path_factory.mktemp("repository") / "bundles" / "brain_mri_shield"
+    repository = tmp_path_factory.mktemp("repository")
+    return make_tiny_bundle(repository, tmp_path_factory.mktemp("calibration"))
+
+
+def make_tiny_bundle(repository: Path, folder: Path) -> Path:
+    """That bundle in a repository of its own; the brains it was calibrated on stay in `folder`."""
+    root = repository / "bundles" / "brain_mri_shield"
     shutil.copytree(REPOSITORY / "bundles" / "brain_mri_shield", root, ignore=shutil.ignore_patterns("*.pt", "SHA*"))
     for path in (root / "configs").glob("*.json"):
         path.write_text(json.dumps(_shrink(json.loads(path.read_text())), indent=4))
-    folder = tmp_path_factory.mktemp("calibration")
     files = [_write(folder / f"{seed}.nii", _brain(seed)) for seed in (0, 1)]
     noise = np.random.default_rng(0).normal(0, NOISE, _brain(2).shape)
     noisy = np.where(_brain(2) > 0, np.clip(np.rint(_brain(2) + noise), 20, 100), 0)
