@@ -83,7 +83,7 @@ def differences(found: Path, expected: Path) -> list[str]:
     lines += [f"{name}: should not be there" for name in here.keys() - there.keys()]
     for name in sorted(here.keys() & there.keys()):
         try:
-            where = _different(content(here[name]), content(there[name]))
+            where = different(content(here[name]), content(there[name]))
         except Exception as error:
             where = f"cannot be read: {error}"
         if where is not None:
@@ -91,7 +91,7 @@ def differences(found: Path, expected: Path) -> list[str]:
     return sorted(lines)
 
 
-def _different(a: Any, b: Any, where: str = "") -> str | None:
+def different(a: Any, b: Any, where: str = "") -> str | None:
     """Where two contents differ first; None where they are the same, bit for bit."""
     if isinstance(a, dict) and isinstance(b, dict):
         if a.keys() != b.keys():
@@ -111,7 +111,7 @@ def _different(a: Any, b: Any, where: str = "") -> str | None:
     else:
         same = a == b or (a != a and b != b)
         return None if same and type(a) is type(b) else f"{where}: {a!r} for {b!r}"
-    return next((found for each in pairs if (found := _different(each[1], each[2], each[0])) is not None), None)
+    return next((found for each in pairs if (found := different(each[1], each[2], each[0])) is not None), None)
 
 
 def _json(path: Path) -> Any:

@@ -34,7 +34,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from trials import WRONG, Stage, Trial, perform
+from stage import Stage
+from trials import WRONG, Trial, perform
 from world import REPOSITORY, Command, commands, make_world
 
 #: So many kills stand beside one trial of another kind.
@@ -46,6 +47,7 @@ RANDOM_MOMENT = 0.3
 PHASES = {"write": ("before", "half", "half", "after")}
 HARDSHIPS = ("two at once", "full disk", "two at once", "read-only disk", "full disk")
 Point = dict[str, Any]
+Place = tuple[str, str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,9 +102,9 @@ def _refer(command: Command, world: Path, output: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     for other in (False, True):
         stage = Stage(partial / "run", world, command, partial)
-        count = {} if other else {"CRASH_COUNT": str(partial / "points.jsonl")}
+        count = None if other else {"CRASH_COUNT": str(partial / "points.jsonl")}
         partial.mkdir(parents=True, exist_ok=True)
-        status = stage.run(other, **count)
+        status = stage.run(other, environment=count)
         if status is None or (not other and status != command.status):
             log = (partial / "run" / "log").read_text()[-3000:]
             raise RuntimeError(f"'{command.name}' ends with {status} though nobody disturbs it:\n{log}")
@@ -116,7 +118,7 @@ def plan(points: dict[str, list[Point]], number: int, seed: int) -> list[Trial]:
     trials: list[Trial] = []
     names = list(points)
     generators = {name: random.Random(f"{seed} {name}") for name in names}
-    places: dict[str, list[tuple[str, str]]] = {name: [] for name in names}
+    places: dict[str, list[Place]] = {name: [] for name in names}
     kills = hard = 0
     while kills < number:
         if hard < kills // KILLS:
@@ -133,9 +135,7 @@ def plan(points: dict[str, list[Point]], number: int, seed: int) -> list[Trial]:
     return trials
 
 
-def _killing(
-    number: int, name: str, points: list[Point], places: list[tuple[str, str]], generator: random.Random
-) -> Trial:
+def _killing(number: int, name: str, points: list[Point], places: list[Place], generator: random.Random) -> Trial:
     over = generator.random() < OVER
     first = _moment(points, generator) if generator.random() < RANDOM_MOMENT else _place(points, places, generator)
     at, inside = first
@@ -144,21 +144,32 @@ def _killing(
     return Trial(number, "kill", name, over, (at, *second), inside)
 
 
-def _place(points: list[Point], places: list[tuple[str, str]], generator: random.Random) -> tuple[str, bool]:
+def _place(points: list[Point], places: list[Place], generator: random.Random) -> tuple[str, bool]:
     """At one of the files that are written or removed, one file after the other in an order of chance."""
+    of = _finals(points)
     if not places:
-        places += dict.fromkeys((point["kind"], point["path"]) for point in points)
+        places += dict.fromkeys((point["kind"], final) for point, final in zip(points, of))
         generator.shuffle(places)
-    kind, path = places.pop()
-    point = generator.choice([each for each in points if (each["kind"], each["path"]) == (kind, path)])
-    return _at(point, generator.choice(PHASES.get(kind, ("before", "after")))), kind == "write"
+    place = places.pop()
+    point = generator.choice([each for each, final in zip(points, of) if (each["kind"], final) == place])
+    return _at(point, generator.choice(PHASES.get(place[0], ("before", "after")))), place[0] == "write"
+
+
+def _finals(points: list[Point]) -> list[str]:
+    """What each point writes: of a temporary file, the name it is about to get."""
+    found = []
+    for number, point in enumerate(points):
+        temporary = Path(point["path"]).name.startswith(".")
+        following = (each["path"] for each in points[number:] if each["kind"] in ("replace", "rename"))
+        found.append(next(following, point["path"]) if temporary else point["path"])
+    return found
 
 
 def _moment(points: list[Point], generator: random.Random) -> tuple[str, bool]:
     """At a moment of the time in which it writes, or of the last second before."""
     begin, end = points[0]["seconds"], points[-1]["seconds"]
     moment = generator.uniform(begin - 1, end)
-    passed = [{"kind": "start", "path": "", "nth": 1, "seconds": 0.0}]
+    passed: list[Point] = [{"kind": "start", "path": "", "nth": 1, "seconds": 0.0}]
     passed += [point for point in points if point["seconds"] <= moment]
     return _at(passed[-1], round(moment - passed[-1]["seconds"], 3)), False
 

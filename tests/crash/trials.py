@@ -8,7 +8,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Killing a command, running two at once, filling its disk: what is done to it, and what is found afterwards."""
+"""Killing a command, running two at once, filling its disk: what is done to it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,18 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compare import _different, broken, content, differences, finals, leftovers, open_sums
-from world import REPOSITORY, Command
+from compare import differences, leftovers
+from stage import Stage, last_lines, said, wait
+from world import Command
 
-#: Seconds after which a command hangs.
-LIMIT = 300.0
-HERE = Path(__file__).parent
-CALM = r"\[Errno (27|28|30)\]|File too large|No space left on device|Read-only file system"
-TORN = re.compile(CALM)
+#: How a command says that its disk is full, or read-only.
+FULL = re.compile(r"\[Errno (27|28|30)\]|File too large|No space left on device|Read-only file system")
 #: What a second process on one folder is told.
-REFUSED = re.compile(r"in use|another process|is locked|other settings", re.IGNORECASE)
+REFUSED = re.compile(r"another run writes|another process|other settings", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -59,136 +57,11 @@ class Trial:
     room: float = 0.0
 
 
-@dataclass
-class Stage:
-    """
-    Where a trial takes place.
-
-    Args:
-        folder: of the trial, to work in.
-        world: of the commands.
-        command: the command.
-        reference: folder with what its undisturbed runs left, ``this`` and ``other``.
-    """
-
-    folder: Path
-    world: Path
-    command: Command
-    reference: Path
-    found: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def out(self) -> Path:
-        """Folder of the results; within one that may be a disk of its own."""
-        return self.folder / "disk" / "out"
-
-    def start(self, other: bool = False, log: str = "log", **environment: str) -> subprocess.Popen[bytes]:
-        """The real command, in a process of its own."""
-        temporary = self.folder / "tmp"
-        for path in (temporary, self.out.parent):
-            path.mkdir(parents=True, exist_ok=True)
-        path = os.pathsep.join(
-            [str(HERE / "sitecustomize"), str(REPOSITORY / "plugin"), os.environ.get("PYTHONPATH", "")]
-        )
-        settings = {"PYTHONPATH": path, "TMPDIR": str(temporary), "CRASH_ROOT": str(self.folder)}
-        settings |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "120"}
-        with (self.folder / log).open("ab") as stream:
-            return subprocess.Popen(
-                self.command.argv(self.out, other),
-                cwd=self.world,
-                env=os.environ | settings | environment,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-            )
-
-    def run(self, other: bool = False, log: str = "log", **environment: str) -> int | None:
-        """Its exit status; None where it hangs."""
-        return wait(self.start(other, log, **environment))
-
-    def note(self, what: str, lines: list[str]) -> None:
-        """Keep what is wrong."""
-        if lines:
-            self.found.setdefault(what, []).extend(lines[:6])
-
-    def look(self) -> None:
-        """What must be true of the folder at any moment, also right after a kill."""
-        self.note("half-written", broken(self.out))
-        self.note("sum open", open_sums(self.out))
-        if self.command.record:
-            self.note("mixed", list(self._mixed()))
-
-    def _mixed(self) -> Iterator[str]:
-        """Results of one file that are of two runs, or of one that is over; and labels without a decision."""
-        files = finals(self.out)
-        runs = {name: self._runs(name, path) for name, path in files.items()}
-        record, strict = self.command.record, self.command.strict
-        begun = any(found == {"this"} for found in runs.values())
-        for name in files:
-            for ending in self.command.told:
-                if strict and name.endswith(ending) and f"{name.removesuffix(ending)}{record}" not in files:
-                    yield f"{name}: stands alone"
-            if not name.endswith(record):
-                continue
-            same = runs[name]
-            for each in (f"{name.removesuffix(record)}{ending}" for ending in self.command.told):
-                without = {run for run in ("this", "other") if not (self.reference / run / each).is_file()}
-                same = same & (runs[each] if each in files else {"this", "other"} if strict else without)
-            if not same:
-                yield f"{name}: is of another run than what lies beside it"
-            elif strict and begun and same == {"other"}:
-                yield f"{name}: is of the run before"
-
-    def _runs(self, name: str, path: Path) -> set[str]:
-        """Of which run a file may be."""
-        try:
-            found = content(path)
-            there = {run: self.reference / run / name for run in ("this", "other")}
-            return {run for run, file in there.items() if file.is_file() and _different(found, content(file)) is None}
-        except Exception:  # it is told of by broken()
-            return set()
-
-    def finish(self, trial: Trial, status: int | None, other: bool = False) -> None:
-        """What must be true when the command has run to its end."""
-        if status != self.command.status:
-            self.note("failed", ["hangs" if status is None else f"exit status {status}", *last_lines(self.folder)[-1:]])
-        found = differences(self.out, self.reference / ("other" if other else "this"))
-        if trial.over:  # a cell's name tells what it depends on: the other run's are nobody's
-            found = [line for line in found if not (line.startswith("cells/") and line.endswith("should not be there"))]
-        self.note("differs", found)
-        self.note("sum open at the end", open_sums(self.out))
-        self.found["left over"] = len(leftovers(self.out))
-        self.found["left in the temporary folder"] = len(list((self.folder / "tmp").glob("tmp*")))
-
-
-def wait(process: subprocess.Popen[bytes]) -> int | None:
-    """The exit status of a process; None where it hangs, and is killed."""
-    try:
-        return process.wait(LIMIT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return None
-
-
-def last_lines(folder: Path, log: str = "log") -> list[str]:
-    """The last lines that a command said."""
-    lines = (folder / log).read_text(errors="replace").replace("\r", "\n").splitlines()
-    return [line.strip() for line in lines if line.strip()][-200:]
-
-
-def said(folder: Path, reason: re.Pattern[str], log: str = "log") -> str:
-    """How a failed command told why: "one line", "traceback" with the reason in it, or "unclear"."""
-    lines = last_lines(folder, log)
-    if not any(reason.search(line) for line in lines):
-        return "unclear"
-    return "traceback" if any(line.startswith("Traceback") for line in lines) else "one line"
-
-
 def kill(stage: Stage, trial: Trial) -> None:
     """Kill it, look, start it again, compare."""
     struck = 0
     for at in trial.at:
-        status = stage.run(CRASH_AT=at)
+        status = stage.run(environment={"CRASH_AT": at})
         struck += status == -signal.SIGKILL
         if status == -signal.SIGKILL:
             stage.look()
@@ -196,12 +69,12 @@ def kill(stage: Stage, trial: Trial) -> None:
             stage.note("failed", [f"exit status {status} before it was killed", *last_lines(stage.folder)[-1:]])
     stage.found["struck"] = struck
     stage.found["left over by the kill"] = len(leftovers(stage.out))
-    stage.finish(trial, stage.run())
+    stage.finish(stage.run(), trial.over)
 
 
 def two_at_once(stage: Stage, trial: Trial) -> None:
     """Stop it somewhere, run a second process on its folder, let the first go on; the second may be the other run."""
-    first = stage.start(CRASH_AT=trial.at[0])
+    first = stage.start(environment={"CRASH_AT": trial.at[0]})
     _, waited = os.waitpid(first.pid, os.WUNTRACED)
     if not os.WIFSTOPPED(waited):
         first.returncode = os.waitstatus_to_exitcode(waited)
@@ -220,26 +93,26 @@ def two_at_once(stage: Stage, trial: Trial) -> None:
             stage.note("failed", [f"second: exit status {second}", *last_lines(stage.folder, "log of the second")[-1:]])
     found = [differences(stage.out, stage.reference / run) for run in ("this", "other")]
     ran = stage.found["second"] == "ran"
-    stage.finish(trial, status, other=ran and len(found[1]) < len(found[0]))
+    stage.finish(status, trial.over, other=ran and len(found[1]) < len(found[0]))
 
 
 def full_disk(stage: Stage, trial: Trial) -> None:
     """Give it less room than it needs; then enough."""
     needed = sum(path.stat().st_size for path in (stage.reference / "this").rglob("*") if path.is_file())
     with disk(stage.folder / "disk", size=f"{max(4, int(trial.room * needed) // 1024)}k") as change:
-        largest = {} if change else {"CRASH_FILE_SIZE": str(max(64, int(trial.room * needed / 8)))}
+        largest = None if change else {"CRASH_FILE_SIZE": str(max(64, int(trial.room * needed / 8)))}
         stage.found["disk"] = "tmpfs" if change else "limit on the size of a file"
-        status = stage.run(**largest)
+        status = stage.run(environment=largest)
         if status == stage.command.status and status == 0:
             stage.found["said"] = "had room enough"
         else:
-            stage.found["said"] = said(stage.folder, TORN)
+            stage.found["said"] = said(stage.folder, FULL)
             stage.found["last line"] = last_lines(stage.folder)[-1]
         stage.look()
         stage.found["left over by the kill"] = len(leftovers(stage.out))
         if change:
             change("size=64m")
-        stage.finish(trial, stage.run(log="log of the second"))
+        stage.finish(stage.run(log="log of the second"), trial.over)
         shutil.copytree(stage.out, stage.folder / "out")
 
 
@@ -253,12 +126,12 @@ def read_only_disk(stage: Stage, trial: Trial) -> None:
             shutil.copytree(stage.reference / "other", stage.out)
         change("ro")
         status = stage.run()
-        stage.found["said"] = "nothing" if status == 0 else said(stage.folder, TORN)
+        stage.found["said"] = "nothing" if status == 0 else said(stage.folder, FULL)
         stage.found["last line"] = last_lines(stage.folder)[-1]
         if status in (0, None):
             stage.note("failed", [f"exit status {status} though nothing can be written"])
         change("rw")
-        stage.finish(trial, stage.run(log="log of the second"))
+        stage.finish(stage.run(log="log of the second"), trial.over)
 
 
 @contextmanager

@@ -93,7 +93,15 @@ def commands() -> dict[str, Command]:
     several = [*overlays[:2], "configs/studies/attacks.json", "attack_study.json"]
     attack_study = _run("attack_study", several, *data, "--attack_study_dir", "{out}")
     study = _run("study", ["configs/studies/paper_smoke.json", "study.json"], "--run_dir", "{out}")
-    attack = ("-m", "monai_shield", "attack", "--bundle", "bundles/brain_mri_shield", "--attack", "pgd")
+    attack: tuple[str, ...] = (
+        "-m",
+        "monai_shield",
+        "attack",
+        "--bundle",
+        "bundles/brain_mri_shield",
+        "--attack",
+        "pgd",
+    )
     attack += ("--epsilon", "0.03", "--max_steps", "3", "--input", "clean", "--output", "{out}", "--slices", "2")
     attack += ("--device", "cpu")
     attacked = ("_attacked.nii.gz", "_clean_seg.nii.gz", "_attacked_seg.nii.gz")

@@ -49,7 +49,8 @@ class _Trap:
 
     def __init__(self) -> None:
         self.seen: dict[tuple[str, str], int] = {}
-        kind, path, nth, self.phase, name = json.loads(AT) if AT else ("", "", 0, "", "KILL")
+        at: Any = json.loads(AT) if AT else ("", "", 0, "", "KILL")
+        kind, path, nth, self.phase, name = at
         self.place: tuple[str, str, int] | None = (kind, path, nth)
         self.signal = signal.Signals[f"SIG{name}"]
         self.start = time.monotonic()
