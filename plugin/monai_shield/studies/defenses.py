@@ -24,6 +24,7 @@ from torch import nn
 
 from monai_shield.attacks import FrozenNetwork
 from monai_shield.detectors import Detector, ReconstructionDetector
+from monai_shield.locks import lock_file
 
 from .cells import CellStore, Key, fingerprint_of, presented
 from .checks import check_settings, check_study
@@ -227,7 +228,9 @@ class DefenseStudy:
     def keep(self, key: Key, network: nn.Module) -> None:
         """Keep a trained network; what it took to go on is no longer needed."""
         self.cells.put(*key, {"state": _state(network)})
-        self.checkpoint(*key).unlink(missing_ok=True)
+        checkpoint = self.checkpoint(*key)
+        for path in (checkpoint, lock_file(checkpoint)):
+            path.unlink(missing_ok=True)
 
     def checkpoint(self, volume: str, name: str, fingerprint: str) -> Path:
         """Where the training of a cell's network leaves what it needs to go on."""
