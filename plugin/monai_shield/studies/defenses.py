@@ -316,18 +316,33 @@ class DefenseStudy:
         places = scan.chosen[part.chosen(scan.chosen)].tolist()
         if not places:
             raise ValueError(f"scan '{volume}' has {len(scan.chosen)} slices: too few for attack '{attack}'.")
-        missing = [i for i in places if not self.cells.has(heading, str(i), fingerprint)]
+        missing = self._missing(heading, places, fingerprint)
         for start in range(0, len(missing), self.batch_size):
             batch = missing[start : start + self.batch_size]
             image = scan.slices[batch].contiguous().to(self.device)
             result = part.attack(self.target(target), image, scan.labels[batch].to(self.device), image > 0, index=batch)
             for row, i in enumerate(batch):
                 facts = {name: getattr(result, name)[row].cpu() for name in FACTS}
-                self.cells.put(heading, str(i), fingerprint, {"image": result.image[row].cpu().clone()} | facts)
+                cell = {"image": result.image[row].cpu().clone(), "batch": torch.tensor(batch)}
+                self.cells.put(heading, str(i), fingerprint, cell | facts)
         made = [self.cells.load(heading, str(i), fingerprint) or {} for i in places]
         cells = {name: torch.stack([each[name] for each in made]) for name in ("image", *FACTS)}
         cells["exported"] = scan.exported(cells["image"], torch.tensor(places))
         self.cells.put(*key, {"places": torch.tensor(places)} | cells)
+
+    def _missing(self, heading: str, places: Sequence[int], fingerprint: str) -> list[int]:
+        """
+        Slices that are not attacked yet, and those of a batch in which a run was killed: among other slices they would
+        come out otherwise in the last digits, and an attack makes much of these.
+        """
+
+        def done(i: int) -> bool:
+            cell = self.cells.load(heading, str(i), fingerprint)
+            return cell is not None and all(
+                self.cells.has(heading, str(int(mate)), fingerprint) for mate in cell.get("batch", ())
+            )
+
+        return [i for i in places if not done(i)]
 
     # ---- images
 
