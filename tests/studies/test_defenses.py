@@ -27,6 +27,7 @@ from torch import nn
 
 from monai_shield.attacks import PGD
 from monai_shield.detectors import PredictionConsistency, ZeroShare
+from monai_shield.locks import RefusedError, one_run
 from monai_shield.metrics import overlap_counts
 from monai_shield.studies import AttackPart, DefenseStudy, DetectorPart, TargetPart, Training
 from monai_shield.studies.cells import CellStore
@@ -101,6 +102,14 @@ def test_a_run_that_was_killed_goes_on(tiny_study, record) -> None:
     assert len(before) == 4
     assert sorted(before + record.attacked) == sorted(whole)
     assert results(study) == results(straight)
+
+
+def test_a_second_run_in_its_folder_is_refused_before_it_touches_anything(tiny_study, record) -> None:
+    study = tiny_study()
+    with one_run(study.output_dir), pytest.raises(RefusedError, match=f"another run writes to '{study.output_dir}'"):
+        study.run()
+    assert record.kept == []
+    assert [path.name for path in study.output_dir.iterdir()] == [".lock"]
 
 
 def test_a_batch_in_which_a_run_was_killed_is_attacked_as_a_whole(tiny_study, study_data, record, monkeypatch) -> None:

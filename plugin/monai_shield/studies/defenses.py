@@ -15,16 +15,18 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from torch import nn
 
 from monai_shield.attacks import FrozenNetwork
 from monai_shield.detectors import Detector, ReconstructionDetector
-from monai_shield.locks import lock_file
+from monai_shield.locks import lock_file, one_run
 
 from .cells import CellStore, Key, fingerprint_of, presented
 from .checks import check_settings, check_study
@@ -139,8 +141,13 @@ class DefenseStudy:
             raise ValueError(f"consistency_reformer '{consistency_reformer}' is of a group that is left out.")
 
     def run(self) -> None:
-        """Do all of it, or what is left of it."""
-        with distributed():
+        """
+        Do all of it, or what is left of it.
+
+        Raises:
+            RefusedError: where another run, not one of those that torchrun started with this one, writes to its folder.
+        """
+        with distributed(), one_run(self.output_dir) if idist.get_rank() == 0 else nullcontext():
             stages: dict[str, list[Job]] = {
                 "training": [
                     *self._target_jobs(self.targets),
