@@ -8,7 +8,7 @@ PEERS := .venv-peers
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help demo test lint types unit peers bench bench-peers study-results study-networks study-report docs clean
+.PHONY: help demo test lint types unit crash peers bench bench-peers study-results study-networks study-report docs clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,10 @@ types: $(VENV)/installed ## mypy
 
 unit: $(VENV)/installed ## pytest with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+CRASH_N ?= 30
+crash: $(VENV)/installed ## kill every command CRASH_N times, run two at once, fill the disk; table in docs/bad_input.md
+	$(BIN)/python tests/crash/run.py --number $(CRASH_N) --output runs/crash
 
 peers: $(PEERS)/peers ## the attacks against those of other libraries, in .venv-peers
 	SHIELD_PEERS=1 $(PEERS)/bin/python -m pytest tests/peers

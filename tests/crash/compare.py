@@ -114,6 +114,13 @@ def different(a: Any, b: Any, where: str = "") -> str | None:
     return next((found for each in pairs if (found := different(each[1], each[2], each[0])) is not None), None)
 
 
+def _text(path: Path) -> str:
+    text = path.read_text()
+    if text[-1:] not in ("", "\n"):
+        raise ValueError("the last line has no end")
+    return text
+
+
 def _json(path: Path) -> Any:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON")
@@ -138,8 +145,7 @@ def _nifti(path: Path) -> Any:
 
 
 def _csv(path: Path) -> Any:
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(_text(path).splitlines()))
     if any(None in row or None in row.values() for row in rows):
         raise ValueError("a row has another number of cells than the header")
     return [{key: value for key, value in row.items() if key not in DECLARED} for row in rows]
@@ -148,7 +154,7 @@ def _csv(path: Path) -> Any:
 def _markdown(path: Path) -> Any:
     """The lines, without the columns that are declared."""
     lines, dropped = [], set[int]()
-    for line in path.read_text().splitlines():
+    for line in _text(path).splitlines():
         cells = line.split("|")
         if not line.startswith("|"):
             dropped = set()
@@ -165,7 +171,7 @@ def _npz(path: Path) -> Any:
 
 def _sums(path: Path) -> Any:
     """Only the names: :func:`open_sums` compares the sums with the files."""
-    lines = [line.split(maxsplit=1) for line in path.read_text().splitlines()]
+    lines = [line.split(maxsplit=1) for line in _text(path).splitlines()]
     if any(len(line) != 2 or len(line[0]) != 64 for line in lines):
         raise ValueError("no line of a sum and a name")
     return sorted(name for _, name in lines)

@@ -23,6 +23,8 @@ from typing import Any
 from compare import broken, content, differences, different, finals, leftovers, open_sums
 from world import REPOSITORY, Command
 
+#: How :func:`~compare.differences` tells of a file too much.
+NOBODY = "should not be there"
 #: Seconds after which a command hangs.
 LIMIT = 300.0
 HERE = Path(__file__).parent
@@ -123,8 +125,10 @@ class Stage:
         if status != self.command.status:
             self.note("failed", ["hangs" if status is None else f"exit status {status}", *last_lines(self.folder)[-1:]])
         found = differences(self.out, self.reference / ("other" if other else "this"))
-        if over:  # a cell's name tells what it depends on: the other run's are nobody's
-            found = [line for line in found if not (line.startswith("cells/") and line.endswith("should not be there"))]
+        if over:  # a cell's name tells what it depends on: those of the other run are nobody's, or have replaced these
+            found = [
+                line for line in found if not (line.startswith("cells/") and ("is missing" in line or NOBODY in line))
+            ]
         self.note("differs", found)
         self.note("sum open at the end", open_sums(self.out))
         self.found["left over"] = len(leftovers(self.out))
@@ -147,9 +151,15 @@ def last_lines(folder: Path, log: str = "log") -> list[str]:
     return [line.strip() for line in lines if line.strip()][-200:]
 
 
-def said(folder: Path, reason: re.Pattern[str], log: str = "log") -> str:
-    """How a failed command told why: "one line", "traceback" with the reason in it, or "unclear"."""
-    lines = last_lines(folder, log)
-    if not any(reason.search(line) for line in lines):
+def said(stage: Stage, reason: re.Pattern[str], log: str = "log") -> str:
+    """
+    How a failed command told why: in "one line", in one of "no name" of a file or folder, in a "traceback", or not at
+    all: "unclear".
+    """
+    lines = last_lines(stage.folder, log)
+    found = [line for line in lines if reason.search(line)]
+    if not found:
         return "unclear"
-    return "traceback" if any(line.startswith("Traceback") for line in lines) else "one line"
+    if any(line.startswith("Traceback") for line in lines):
+        return "traceback"
+    return "one line" if any(str(stage.folder) in line for line in found) else "no name"

@@ -69,7 +69,13 @@ def kill(stage: Stage, trial: Trial) -> None:
             stage.note("failed", [f"exit status {status} before it was killed", *last_lines(stage.folder)[-1:]])
     stage.found["struck"] = struck
     stage.found["left over by the kill"] = len(leftovers(stage.out))
-    stage.finish(stage.run(), trial.over)
+    status = stage.run(log="log of the last")
+    if trial.over and stage.command.refuses:
+        stage.found["said"] = said(stage, REFUSED, "log of the last")
+        stage.note("failed", [] if status == 1 else [f"exit status {status} in a folder of other settings"])
+        stage.finish(stage.command.status, other=True)
+    else:
+        stage.finish(status, trial.over)
 
 
 def two_at_once(stage: Stage, trial: Trial) -> None:
@@ -84,16 +90,14 @@ def two_at_once(stage: Stage, trial: Trial) -> None:
     stage.look()
     first.send_signal(signal.SIGCONT)
     status = wait(first)
-    if second == stage.command.status and not trial.over:
-        stage.found["second"] = "did the same"
+    if second == stage.command.status:
+        stage.found["second"] = "ran"
     else:
-        how = said(stage.folder, REFUSED, "log of the second")
-        stage.found["second"] = "ran" if second == stage.command.status else f"refused, {how}"
-        if second is None or (second != stage.command.status and how == "unclear"):
-            stage.note("failed", [f"second: exit status {second}", *last_lines(stage.folder, "log of the second")[-1:]])
-    found = [differences(stage.out, stage.reference / run) for run in ("this", "other")]
-    ran = stage.found["second"] == "ran"
-    stage.finish(status, trial.over, other=ran and len(found[1]) < len(found[0]))
+        stage.found["second"] = "was refused"
+        stage.found["said"] = said(stage, REFUSED, "log of the second")
+    # who ends last has the last word, or both have done the same
+    this, other = (len(differences(stage.out, stage.reference / run)) for run in ("this", "other"))
+    stage.finish(status, trial.over, other=trial.over and second == stage.command.status and other < this)
 
 
 def full_disk(stage: Stage, trial: Trial) -> None:
@@ -103,11 +107,11 @@ def full_disk(stage: Stage, trial: Trial) -> None:
         largest = None if change else {"CRASH_FILE_SIZE": str(max(64, int(trial.room * needed / 8)))}
         stage.found["disk"] = "tmpfs" if change else "limit on the size of a file"
         status = stage.run(environment=largest)
-        if status == stage.command.status and status == 0:
-            stage.found["said"] = "had room enough"
-        else:
-            stage.found["said"] = said(stage.folder, FULL)
+        stage.found["room"] = "enough" if differences(stage.out, stage.reference / "this") == [] else "too little"
+        if stage.found["room"] == "too little":
+            stage.found["said"] = said(stage, FULL)
             stage.found["last line"] = last_lines(stage.folder)[-1]
+            stage.note("failed", [] if status else [f"exit status {status} though not all of it could be written"])
         stage.look()
         stage.found["left over by the kill"] = len(leftovers(stage.out))
         if change:
@@ -126,7 +130,7 @@ def read_only_disk(stage: Stage, trial: Trial) -> None:
             shutil.copytree(stage.reference / "other", stage.out)
         change("ro")
         status = stage.run()
-        stage.found["said"] = "nothing" if status == 0 else said(stage.folder, FULL)
+        stage.found["said"] = said(stage, FULL)
         stage.found["last line"] = last_lines(stage.folder)[-1]
         if status in (0, None):
             stage.note("failed", [f"exit status {status} though nothing can be written"])
@@ -166,6 +170,11 @@ DEEDS: dict[str, Callable[[Stage, Trial], None]] = {
 WRONG = ("half-written", "mixed", "differs", "failed", "sum open at the end")
 
 
+def wrong(found: dict[str, Any]) -> bool:
+    """Whether something was found that must not be."""
+    return any(what in found for what in WRONG) or found.get("said", "one line") != "one line"
+
+
 def perform(trial: Trial, command: Command, folder: Path, world: Path, reference: Path) -> dict[str, Any]:
     """Do one trial in a folder, which is gone where nothing was wrong; returns what was found."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -174,6 +183,6 @@ def perform(trial: Trial, command: Command, folder: Path, world: Path, reference
     if trial.over and trial.kind == "kill":
         shutil.copytree(reference / "other", stage.out)
     DEEDS[trial.kind](stage, trial)
-    if not any(what in stage.found for what in WRONG):
+    if not wrong(stage.found):
         shutil.rmtree(folder)
     return stage.found

@@ -41,6 +41,7 @@ class Command:
         record: ending of the file that tells of the files beside it, of the same stem.
         told: endings of these.
         strict: whether one of these without its record is wrong, not only unfinished.
+        refuses: whether it refuses to go on in a folder of its other run.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Command:
     record: str = ""
     told: tuple[str, ...] = ()
     strict: bool = False
+    refuses: bool = False
 
     def argv(self, out: Path, other: bool = False) -> list[str]:
         """The arguments of a process, of this run or of the other one."""
@@ -93,22 +95,14 @@ def commands() -> dict[str, Command]:
     several = [*overlays[:2], "configs/studies/attacks.json", "attack_study.json"]
     attack_study = _run("attack_study", several, *data, "--attack_study_dir", "{out}")
     study = _run("study", ["configs/studies/paper_smoke.json", "study.json"], "--run_dir", "{out}")
-    attack: tuple[str, ...] = (
-        "-m",
-        "monai_shield",
-        "attack",
-        "--bundle",
-        "bundles/brain_mri_shield",
-        "--attack",
-        "pgd",
-    )
-    attack += ("--epsilon", "0.03", "--max_steps", "3", "--input", "clean", "--output", "{out}", "--slices", "2")
-    attack += ("--device", "cpu")
+    attack: tuple[str, ...] = ("-m", "monai_shield", "attack", "--bundle", "bundles/brain_mri_shield", "--trust")
+    attack += ("--attack", "pgd", "--epsilon", "0.03", "--max_steps", "3", "--input", "clean", "--output", "{out}")
+    attack += ("--slices", "2", "--device", "cpu")
     attacked = ("_attacked.nii.gz", "_clean_seg.nii.gz", "_attacked_seg.nii.gz")
     made = [
-        Command("training, target", target, _with(target, seed="1")),
-        Command("training, detector", detector, _with(detector, dataset_dir="brains_other")),
-        Command("training, reformer", reformer, _with(reformer, learning_rate="0.01")),
+        Command("training, target", target, _with(target, seed="1"), refuses=True),
+        Command("training, detector", detector, _with(detector, dataset_dir="brains_other"), refuses=True),
+        Command("training, reformer", reformer, _with(reformer, learning_rate="0.01"), refuses=True),
         Command("calibration", calibration, _with(calibration, dataset_dir="brains_other", t_fp="0.1")),
         Command("inference", infer, _with(infer, dataset_dir="scans_other"), 1, "_shield.json", ("_seg.nii.gz",), True),
         Command("evaluation", evaluation, _with(evaluation, slices_per_volume="3")),
