@@ -14,28 +14,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from monai_shield.data.slices import body_share
-from monai_shield.detectors import (
-    Calibration,
-    Detector,
-    Plausibility,
-    UncalibratedError,
-    Views,
-    predicted_label,
-    subject_statistics,
-)
+from monai_shield.detectors import Calibration, Detector, UncalibratedError, Views
+
+from .plausible import judge
 
 __all__ = ["ImageDecision", "RejectedImageError", "ShieldInferer", "VolumeDecision"]
 
 Network = Callable[..., torch.Tensor]
-Decision = TypeVar("Decision", bound="ImageDecision")
 
 
 class RejectedImageError(RuntimeError):
@@ -161,11 +154,7 @@ class ShieldInferer(Inferer):
         )
         logits, decisions = decide(image, target)
         plausibility = self.detector.calibrated().plausibility
-        if plausibility is not None:
-            decisions = [
-                judge(decision, Plausibility(**plausibility), number, inputs, logits)
-                for number, decision in enumerate(decisions)
-            ]
+        decisions = [judge(each, plausibility, number, inputs, logits) for number, each in enumerate(decisions)]
         for decision in decisions:
             if decision.rejected and self.on_reject == "raise":
                 raise RejectedImageError(f"the shield rejected the image: {decision.reason}")
@@ -265,34 +254,6 @@ def decide_images(score: torch.Tensor, bears: torch.Tensor, calibration: Calibra
             )
         )
     return decisions
-
-
-def judge(
-    decision: Decision, plausibility: Plausibility, number: int, inputs: torch.Tensor, logits: torch.Tensor
-) -> Decision:
-    """
-    Add to a decision what the size, shape and place of the foreground and of the label's structures say.
-
-    Args:
-        decision: of the image.
-        plausibility: of clean subjects.
-        number: which image of the batch.
-        inputs: (B, C, H, W[, D]). Nothing can be said of a plain tensor, whose voxels have no size and no direction.
-        logits: (B, K, H, W[, D]).
-    """
-    if not isinstance(inputs, MetaTensor):
-        return replace(decision, findings=["the image came without an affine: its plausibility was not checked"])
-    affine, border = inputs.affine, inputs.meta.get("border")
-    found = subject_statistics(
-        inputs.as_tensor()[number],
-        predicted_label(logits[number]),
-        max(logits.shape[1], 2),
-        affine[number] if affine.ndim == 3 else affine,
-        border[number] if border is not None and border.ndim == 3 else border,
-    )
-    judgement = plausibility.judge(found)
-    reason = "; ".join(filter(None, (decision.reason, judgement.reason)))
-    return replace(decision, rejected=bool(reason), reason=reason, findings=judgement.findings)
 
 
 def decide_volume(score: torch.Tensor, bears: torch.Tensor, calibration: Calibration, axis: int) -> VolumeDecision:
