@@ -36,7 +36,7 @@ from monai_shield.bundle import ShieldCalibrator, load_weights
 from monai_shield.data import SliceDataset, volume_datalist
 from monai_shield.detectors import Plausibility
 from monai_shield.inferers import ImageDecision
-from monai_shield.inferers.plausible import judge
+from monai_shield.inferers.decisions import judge
 from monai_shield.transforms import shield_decision
 
 CONFIG = Path(__file__).parents[1] / "bundles" / "brain_mri_shield" / "configs" / "inference.json"
@@ -112,7 +112,7 @@ def judged(file: Path, parser: ConfigParser, network: torch.nn.Module, plausible
     with torch.no_grad():
         logits = inferer(image, network)
     nothing = ImageDecision(score=None, threshold=0.0, p_value=None, rejected=False, reason="")
-    found = judge(nothing, plausible.state(), 0, image, logits.as_tensor())
+    found = judge(nothing, plausible, 0, image, logits.as_tensor())
     detector = shield_decision(logits)
     return {"detector": detector["rejected"], "plausibility": found.rejected, "reason": found.reason}
 
