@@ -127,8 +127,7 @@ def _folders(random: np.random.Generator, contents: list[bytes], folder: Path) -
     if random.random() < 0.1:
         files = [file for file in files if file.unlink()]
     if random.random() < 0.2:
-        (source / "folder.nii").mkdir()
-        files.append(source / "folder.nii")
+        (source / "folder.nii").mkdir()  # no file, and nothing to be answered
     (source / "notes.txt").write_text("nothing")
     output = pick(random, (None, None, source, folder, source / "out"))
     return Mutant(

@@ -35,7 +35,7 @@ UNCLEAR = re.compile(
     r"|should be positive|unsupported operand|out of bounds|out of range|not subscriptable|NoneType|has no attribute"
     r"|cannot reshape|must match|singular matrix|(?<![.\d])\d{13,}|e\+\d\d+ bytes|buffer (is smaller|size)"
     r"|Torch|torch\.|weights_only|list index|unpack|positional argument|invalid literal"
-    r"|codec can't|cannot convert|division by zero",
+    r"|codec can't|cannot convert|division by zero|object cannot be",
 )
 #: Names of files that a run may leave beside the results.
 OWN = {".lock", "shield.json"}
@@ -76,6 +76,8 @@ def plain_text_fault(reason: Any, longest: int = LONGEST_REASON) -> str:
         return "no reason given"
     if len(reason.splitlines()) != 1:
         return "a reason of several lines"
+    if " " not in reason.strip():
+        return f"a reason of one word ('{reason}')"
     if len(reason) > longest:
         return f"a reason of {len(reason)} characters"
     found = UNCLEAR.search(reason)
@@ -99,13 +101,13 @@ def judge_start(answer: Answer, files: Sequence[Path], named: Sequence[str], for
     # with the names taken out: how long they are, and what is in them, is not the product's doing
     bare = cause
     for place in sorted(places, key=len, reverse=True):
-        bare = bare.replace(place, "")
+        bare = bare.replace(place, "…")
     new = sorted(listing(answer.output_dir) - answer.before - OWN)
     if any(name.endswith((".nii", ".nii.gz", ".json")) for name in new):
         return wrong(f"the run ended with an error and left {new[:3]}", cause)
     if foreign:
         return Verdict("refused", "", cause)
-    fault = plain_text_fault(bare if bare.strip() else cause)
+    fault = plain_text_fault(bare)
     if fault:
         return wrong(f"the run ended with {fault}", cause)
     if not any(name and name in message for name in (*named, *places) for message in answer.errors):
@@ -165,7 +167,7 @@ class Results:
 
     def _error(self, file: Path, entry: dict[str, Any], path: Path | None) -> Verdict:
         stem, reason = stem_of(file), str(entry.get("reason", ""))
-        fault = plain_text_fault(reason.replace(str(file), "").replace(str(self.folder), ""))
+        fault = plain_text_fault(reason.replace(str(file), "…").replace(str(self.folder), "…"))
         if fault and not self.foreign:
             return wrong(fault, reason)
         left = [name for name in (f"{stem}_seg.nii.gz", f"{stem}_seg.nii") if self._there(name)]

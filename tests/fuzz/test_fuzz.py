@@ -121,7 +121,7 @@ def test_a_rejection_needs_a_reason_and_an_empty_label(answered):
 
 
 @pytest.mark.parametrize(
-    "reason", ["", "two\nlines", "x" * 301, "w2 should be positive", "asks for 500000000000000000 B"]
+    "reason", ["", "np.uint8(7)", "two\nlines", "x" * 301, "w2 should be positive", "asks for 500000000000000000 B"]
 )
 def test_a_reason_that_nobody_can_read_is_a_fault(reason):
     assert plain_text_fault(reason)
