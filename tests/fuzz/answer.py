@@ -76,7 +76,7 @@ def answer(
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     here = os.getcwd()
-    os.chdir(directory or output_dir.parent)
+    os.chdir(directory or bundle)
     try:
         with warnings.catch_warnings(), contextlib.suppress(KeyboardInterrupt):
             warnings.simplefilter("ignore")

@@ -52,6 +52,7 @@ class Verdict:
         reason: what the product said.
         label: path of the label that has yet to be compared with that of a plain file.
         record: the decision on the file.
+        shared: whether what is wrong is the whole run's, and may be another file's doing.
     """
 
     outcome: str
@@ -59,6 +60,7 @@ class Verdict:
     reason: str = ""
     label: Path | None = None
     record: dict[str, Any] = field(default_factory=dict)
+    shared: bool = False
 
 
 def wrong(why: str, reason: str = "", label: Path | None = None) -> Verdict:
