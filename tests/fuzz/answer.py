@@ -56,7 +56,7 @@ class _Kept(logging.Handler):
 
 def listing(folder: Path) -> set[str]:
     """Everything below a folder, by relative path."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # False too for a path that is too long
         return set()
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 

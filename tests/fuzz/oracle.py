@@ -131,8 +131,13 @@ class Results:
         self.foreign, self.kept = foreign, kept
         self.answer, self.folder = answer, answer.output_dir
         self.summary: list[dict[str, Any]] = _json(self.folder / "shield.json") or []
-        self.beside = {path: _json(path) for path in self.folder.glob("*_shield.json") if path.is_file()}
+        self.beside = {path: _json(path) for path in self._records()}
         self.explained: set[str] = set()
+
+    def _records(self) -> list[Path]:
+        return (
+            [path for path in self.folder.glob("*_shield.json") if path.is_file()] if os.path.isdir(self.folder) else []
+        )
 
     def fault(self) -> str:
         """What is wrong with the run as a whole; empty where nothing is."""
