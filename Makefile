@@ -8,7 +8,7 @@ PEERS := .venv-peers
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help demo test lint types unit fuzz peers bench bench-peers study-results study-networks study-report docs clean
+.PHONY: help demo test lint types unit fuzz crash peers bench bench-peers study-results study-networks study-report docs clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,10 @@ FUZZ_N ?= 600
 FUZZ_SEED ?= 0
 fuzz: $(VENV)/installed ## search for files and bundles that are not answered rightly (FUZZ_N=600 FUZZ_SEED=0); killed, it goes on
 	$(BIN)/python tests/fuzz/run.py --number $(FUZZ_N) --seed $(FUZZ_SEED) --output runs/fuzz
+
+CRASH_N ?= 30
+crash: $(VENV)/installed ## kill every command CRASH_N times, run two at once, fill the disk; table in docs/bad_input.md
+	$(BIN)/python tests/crash/run.py --number $(CRASH_N) --output runs/crash
 
 peers: $(PEERS)/peers ## the attacks against those of other libraries, in .venv-peers
 	SHIELD_PEERS=1 $(PEERS)/bin/python -m pytest tests/peers

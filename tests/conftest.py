@@ -11,7 +11,6 @@
 """What tests share: the real data where it is, a tiny bundle, brains that do not exist."""
 
 import copy
-import json
 import os
 import random
 import shutil
@@ -24,7 +23,14 @@ import torch
 from hypothesis import settings
 from monai.utils import set_determinism
 
-from support.tiny_bundle import LAS, brain_values, make_tiny_bundle, noisy, write_nifti
+from support.tiny_bundle import (
+    LAS,
+    brain_values,
+    calibration_brains,
+    make_brain_folder,
+    make_tiny_bundle,
+    write_nifti,
+)
 
 settings.register_profile("shield", deadline=None)  # a busy machine is no failure
 settings.load_profile("shield")
@@ -82,15 +88,7 @@ def brain_file(tmp_path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def brain_folder(tmp_path_factory) -> Path:
     """A data set of four small brains, laid out for ``volume_datalist``: two to train on, one val, one test."""
-    root = tmp_path_factory.mktemp("brains")
-    (root / "volumes").mkdir()
-    for number in range(4):
-        values = brain_values(number, (48, 32, 48))
-        write_nifti(root / "volumes" / f"b{number}_SS.nii.gz", values)
-        write_nifti(root / "volumes" / f"b{number}_glm.nii.gz", np.digitize(values, (1, 50, 65)), dtype=np.uint8)
-    splits = {"train": ["b0", "b1"], "val": ["b2"], "test": ["b3"]}
-    (root / "splits.json").write_text(json.dumps({"official": splits}))
-    return root
+    return make_brain_folder(tmp_path_factory.mktemp("brains"))
 
 
 @pytest.fixture(scope="session")
@@ -100,10 +98,7 @@ def tiny_bundle(tmp_path_factory) -> Path:
     brains of seed 0 and 1, which are accepted, and a noisier one.
     """
     root = tmp_path_factory.mktemp("repository") / "bundles" / "brain_mri_shield"
-    folder = tmp_path_factory.mktemp("calibration")
-    files = [write_nifti(folder / f"{seed}.nii", brain_values(seed)) for seed in (0, 1)]
-    files.append(write_nifti(folder / "noisy.nii", noisy(brain_values(2), 20, 100)))
-    return make_tiny_bundle(root, files)
+    return make_tiny_bundle(root, calibration_brains(tmp_path_factory.mktemp("calibration")))
 
 
 @pytest.fixture

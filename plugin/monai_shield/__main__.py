@@ -197,13 +197,14 @@ def main() -> None:
     try:
         commands = {"attack": attack, "demo": demo, "keys": keys, "report": report, "sign": sign, "verify": verify}
         fire.Fire(commands, name="monai-shield")
-    except (ImportError, FileNotFoundError) as error:
+    except (ImportError, OSError) as error:
         raise SystemExit(f"monai-shield: {error}") from error
     except RuntimeError as error:
         from monai_shield.bundle import BundleAttackError, BundleTrustError
+        from monai_shield.locks import RefusedError
         from monai_shield.report import DemoError, StudyPageError
 
-        if not isinstance(error, (BundleAttackError, BundleTrustError, DemoError, StudyPageError)):
+        if not isinstance(error, (BundleAttackError, BundleTrustError, DemoError, RefusedError, StudyPageError)):
             raise
         raise SystemExit(f"monai-shield: {error}") from error
 

@@ -25,8 +25,9 @@ from monai.transforms import Compose, Invertd
 import monai_shield.bundle.attack as module
 from monai_shield.__main__ import attack, main
 from monai_shield.bundle import BundleAttackError, BundleTarget, attack_files, make_attack
+from monai_shield.locks import RefusedError, one_run
 from monai_shield.transforms import read_values
-from monai_shield.utils import atomic_path
+from monai_shield.utils import TEMPORARY, atomic_path
 
 SHAPE = (20, 22, 18)
 PGD = {"attack": "pgd", "epsilon": 0.1, "max_steps": 3, "trust": True}
@@ -142,6 +143,7 @@ def test_a_volume_through_windows(codes, bundle, brain, tmp_path):
     words = attack(str(bundle), input=str(file), output=str(out), device="cpu", **PGD)
     assert str(out / "figure.png") in words
     assert {path.name for path in out.iterdir()} == {
+        ".lock",
         "scan_attack.json",
         "scan_attacked.nii.gz",
         "scan_attacked_seg.nii.gz",
@@ -384,6 +386,38 @@ def test_a_bad_file_costs_only_itself(bundle, brain, tmp_path):
     assert not (out / "a_attack.json").is_file()
 
 
+def test_nothing_of_an_earlier_run_outlives_it(bundle, brain, tmp_path, monkeypatch):
+    """Neither a file's results where it fails now, nor the table and figure where the run is killed."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a", "b"):
+        ct_file(folder / f"{name}.nii", brain)
+    run = {"bundle": str(bundle), "input": str(folder), "output": str(out), "device": "cpu", **PGD}
+    attack(**run)
+    before = {path.name for path in out.glob("[!.]*")}
+    (out / f"{TEMPORARY}{'0' * 32}.nii").touch()
+    (folder / "a.nii").write_text("no image")
+    with pytest.raises(BundleAttackError, match=r"1 of 2 files failed"):
+        attack(**run)
+    assert {path.name for path in out.glob("*")} - {".lock"} == {name for name in before if not name.startswith("a_")}
+    ct_file(folder / "a.nii", brain)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "export_attack", killed)
+    with pytest.raises(KeyboardInterrupt):
+        attack(**run)
+    assert {path.name for path in out.glob("*")} - {".lock"} == {name for name in before if name.startswith("b_")}
+
+
+def test_one_run_at_a_time_in_a_folder(bundle, brain, tmp_path):
+    file, out = ct_file(tmp_path / "scan.nii", brain), tmp_path / "out"
+    with one_run(out), pytest.raises(RefusedError, match=rf"^another run writes to '{out}'"):
+        attack(str(bundle), input=str(file), output=str(out), device="cpu", **PGD)
+    assert not list(out.glob("[!.]*"))
+
+
 @pytest.mark.parametrize("weights", ["loader", "initialize", "file"])
 def test_the_weights_are_found(weights, tmp_path):
     root = make_bundle(tmp_path / "bundle", weights=weights)
@@ -475,6 +509,10 @@ def test_the_command_line(bundle, brain, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match=r"^monai-shield: fgsm needs a value for epsilon"):
         main()
     monkeypatch.setattr(sys, "argv", [*words, "--epsilon", "0.05"])
+    out.write_text("in the way")
+    with pytest.raises(SystemExit, match=r"^monai-shield: .*File exists: '.*out'$"):
+        main()
+    out.unlink()
     main()
     assert "of the attacked pixels changed" in capsys.readouterr().out
     assert records(out)[0]["attack"] == "FGSM"

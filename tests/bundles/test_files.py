@@ -211,9 +211,7 @@ def test_a_second_run_in_the_same_folder_is_refused_before_its_first_file(infer,
         [sys.executable, "-c", hold, str(out / ".lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         other.stdout.readline()
-        with pytest.raises(RuntimeError) as error:
-            infer([brain_file()], out)
-        assert any(cause.startswith(f"another run writes to '{out}'") for cause in causes(error.value))
+        assert str(infer([brain_file()], out)).startswith(f"monai-shield: another run writes to '{out}'")
         assert (out / "brain_seg.nii.gz").read_bytes() == b"of the first run"
         other.communicate(b"\n")
     assert infer([brain_file()], out) == 0

@@ -13,8 +13,10 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -26,9 +28,12 @@ from monai.transforms import Compose, RandGaussianNoise
 from torch import nn
 
 from monai_shield.handlers import EpochSeed, LearningCurve, ResumableCheckpoint, TrainingProgress
+from monai_shield.locks import RefusedError
 
 
-def train(folder: Path, epochs: int) -> nn.Module:
+def train(
+    folder: Path, epochs: int, interval: int = 1, settings: dict[str, Any] | None = None, handlers: Sequence[Any] = ()
+) -> nn.Module:
     generator = torch.Generator().manual_seed(0)
     data = [{"image": x, "label": 2 * x} for x in torch.rand(6, 1, 4, 4, generator=generator)]
     loader = DataLoader(Dataset(data), batch_size=2)
@@ -53,10 +58,11 @@ def train(folder: Path, epochs: int) -> nn.Module:
         nn.MSELoss(),
         train_handlers=[
             LrScheduleHandler(scheduler, print_lr=False),
-            ValidationHandler(1, validator),
+            ValidationHandler(interval, validator),
             LearningCurve(str(folder / "curve.csv"), validator),
             TrainingProgress(epochs),
-            ResumableCheckpoint(str(folder / "checkpoint.pt"), state),
+            ResumableCheckpoint(str(folder / "checkpoint.pt"), state, settings),
+            *handlers,
         ],
     )
     trainer.run()
@@ -83,6 +89,74 @@ def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     first = train(tmp_path, 2)
     second = train(tmp_path, 2)
     torch.testing.assert_close(first.state_dict(), second.state_dict())
+
+
+def test_a_metric_stands_in_the_epochs_in_which_it_was_measured_also_after_going_on(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(whole, 5, interval=2)
+    train(parts, 3, interval=2)  # the next one to be validated is the fourth
+    assert [bool(row["mse"]) for row in rows(parts)] == [False, True, False]
+    train(parts, 5, interval=2)
+    assert rows(whole) == rows(parts)
+    assert [bool(row["mse"]) for row in rows(whole)] == [False, True, False, True, False]
+
+
+def test_a_training_does_not_go_on_with_what_another_one_began(tmp_path: Path) -> None:
+    settings = {"rate": 0.1, "data": [{"image": torch.zeros(3, 3)}], "transform": RandGaussianNoise(std=0.1)}
+    train(tmp_path, 1, settings=settings)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    for name, value in (
+        ("rate", 0.2),
+        ("data", [{"image": torch.ones(3, 3)}]),
+        ("transform", RandGaussianNoise(std=0.2)),
+    ):
+        with pytest.raises(RefusedError, match=rf"checkpoint\.pt' is of a training with other settings \({name}\)"):
+            train(tmp_path, 2, settings=settings | {name: value})
+    train(tmp_path / "old", 1)
+    with pytest.raises(RefusedError, match="other settings"):  # those of a checkpoint that tells none are not known
+        train(tmp_path / "old", 2, settings=settings)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    train(tmp_path, 2, settings=settings)
+    assert (tmp_path / "checkpoint.pt").read_bytes() != before
+
+
+class _Second:
+    """Starts a second training in the same folder while the first is in its first epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.said = ""
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED(once=1), self.start)
+
+    def start(self, engine: Engine) -> None:
+        with pytest.raises(RefusedError) as refused:
+            train(self.folder, 2)
+        self.said = str(refused.value)
+
+
+def test_one_training_at_a_time(tmp_path: Path) -> None:
+    second = _Second(tmp_path / "both")
+    both = train(tmp_path / "both", 2, handlers=[second])
+    assert second.said.startswith(f"another run writes to '{tmp_path / 'both' / 'checkpoint.pt'}'")
+    torch.testing.assert_close(both.state_dict(), train(tmp_path / "alone", 2).state_dict())
+    train(tmp_path / "both", 3)  # the lock is gone with the first
+
+
+def test_a_training_that_fails_frees_its_checkpoint(tmp_path: Path) -> None:
+    class Failing:
+        def attach(self, engine: Engine) -> None:
+            engine.add_event_handler(Events.EPOCH_COMPLETED(once=2), self.fail)
+
+        def fail(self, engine: Engine) -> None:
+            raise ZeroDivisionError
+
+    failing = Failing()
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path, 3, handlers=[failing])
+    train(tmp_path, 3)
+    assert [row["epoch"] for row in rows(tmp_path)] == ["1", "2", "3"]
 
 
 def draws(seed: int, epochs: int, start: int = 0) -> list[tuple[float, float, float]]:

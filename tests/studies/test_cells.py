@@ -8,6 +8,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+import resource
 from functools import partial
 
 import pytest
@@ -46,6 +47,18 @@ def test_one_that_was_stopped_leaves_nothing(tmp_path):
         CellStore(tmp_path).get("scan", "DAG", "same", killed)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert CellStore(tmp_path).get("scan", "DAG", "same", dict) == {}
+
+
+def test_a_full_disk_is_called_one(tmp_path):
+    """torch.save would tell of a position that it did not expect."""
+    store, (soft, hard) = CellStore(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            store.put("volume", "name", "f" * 64, {"values": torch.zeros(10000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_fingerprint_is_that_of_the_settings():

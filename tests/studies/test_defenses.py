@@ -27,8 +27,10 @@ from torch import nn
 
 from monai_shield.attacks import PGD
 from monai_shield.detectors import PredictionConsistency, ZeroShare
+from monai_shield.locks import RefusedError, one_run
 from monai_shield.metrics import overlap_counts
 from monai_shield.studies import AttackPart, DefenseStudy, DetectorPart, TargetPart, Training
+from monai_shield.studies.cells import CellStore
 from monai_shield.studies.defense_summary import DefenseSummary
 from monai_shield.studies.defenses import ImageSet
 from monai_shield.studies.spectra import study_spectra
@@ -99,6 +101,45 @@ def test_a_run_that_was_killed_goes_on(tiny_study, record) -> None:
     assert record.trained == 0
     assert len(before) == 4
     assert sorted(before + record.attacked) == sorted(whole)
+    assert results(study) == results(straight)
+
+
+def test_a_second_run_in_its_folder_is_refused_before_it_touches_anything(tiny_study, record) -> None:
+    study = tiny_study()
+    with one_run(study.output_dir), pytest.raises(RefusedError, match=f"another run writes to '{study.output_dir}'"):
+        study.run()
+    assert record.kept == []
+    assert [path.name for path in study.output_dir.iterdir()] == [".lock"]
+
+
+def test_a_batch_in_which_a_run_was_killed_is_attacked_as_a_whole(tiny_study, study_data, record, monkeypatch) -> None:
+    """Among other slices the rest of it would come out otherwise in the last digits."""
+    settings = {"data": study_data(slices_per_volume=5), "batch_size": 3}
+    straight = tiny_study("straight", **settings)
+    straight.run()
+    whole = list(record.attacked)
+    put, kept = CellStore.put, record.kept
+
+    def killed(self: CellStore, *args: Any) -> Any:
+        if sum(heading.startswith("slices/") for heading, _ in kept) == 4:
+            raise KeyboardInterrupt
+        return put(self, *args)
+
+    record.clear()
+    kept = record.kept
+    monkeypatch.setattr(CellStore, "put", killed)
+    with pytest.raises(KeyboardInterrupt):
+        tiny_study("killed", **settings).run()
+    monkeypatch.setattr(CellStore, "put", put)
+    before = list(record.attacked)
+    record.clear()
+    study = tiny_study("killed", **settings)
+    study.run()
+    # three were kept with their batch; the first of the next two alone
+    assert [len(found) for _, found in before] == [3, 2]
+    assert before[:1] + record.attacked == whole
+    one, two = ({path.name: path for path in each.cells.folder.glob("slices/*/*/*/*.pt")} for each in (study, straight))
+    assert one.keys() == two.keys()
     assert results(study) == results(straight)
 
 

@@ -92,6 +92,17 @@ def share(rank: int, port: int, folder: Path) -> None:
     assert not torch.distributed.is_initialized()
 
 
+def test_a_line_that_a_full_disk_cut_short_is_passed_over(tmp_path: Path) -> None:
+    diary = Diary(tmp_path / "diary.csv")
+    diary.note("training", "a", 3600)
+    whole = diary.path.read_bytes()
+    for cut in range(1, len(whole) - len("0,a\r\n")):  # what is left of the seconds tells less, or nothing
+        diary.path.write_bytes(whole + whole[:cut])
+        diary.note("measuring", "b", 1800)
+        diary.note("measuring", "c", 1800)
+        assert diary.summary()["hours of one process"].startswith("training 1.00, measuring")
+
+
 def test_two_processes_share_them(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -85,6 +85,24 @@ def noisy(values: np.ndarray, low: float, high: float, deviation: float = NOISE)
     return np.where(values > 0, np.clip(np.rint(values + noise), low, high), 0)
 
 
+def calibration_brains(folder: Path) -> list[Path]:
+    """What a tiny bundle is calibrated on, written to a folder: the brains of seed 0 and 1, and a noisier one."""
+    files = [write_nifti(folder / f"{seed}.nii", brain_values(seed)) for seed in (0, 1)]
+    return [*files, write_nifti(folder / "noisy.nii", noisy(brain_values(2), 20, 100))]
+
+
+def make_brain_folder(root: Path, seed: int = 0) -> Path:
+    """A data set of four small brains from this seed on in an empty folder: two to train on, one val, one test."""
+    (root / "volumes").mkdir()
+    for number in range(4):
+        values = brain_values(seed + number, (48, 32, 48))
+        write_nifti(root / "volumes" / f"b{number}_SS.nii.gz", values)
+        write_nifti(root / "volumes" / f"b{number}_glm.nii.gz", np.digitize(values, (1, 50, 65)), dtype=np.uint8)
+    splits = {"train": ["b0", "b1"], "val": ["b2"], "test": ["b3"]}
+    (root / "splits.json").write_text(json.dumps({"official": splits}))
+    return root
+
+
 def make_tiny_bundle(
     root: Path, files: Sequence[Path], source: str = "brains that do not exist", size: int = TINY_SIZE
 ) -> Path:

@@ -10,6 +10,7 @@
 # limitations under the License.
 """What a bundle needs around its networks."""
 
+from monai_shield.locks import or_exit
 from monai_shield.utils import atomic_path, load_weights, save_weights, sha256, verify_sum, write_sum
 
 from .attack import BundleAttack

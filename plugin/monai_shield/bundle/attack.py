@@ -37,10 +37,11 @@ from monai_shield.bundle.files import root_cause
 from monai_shield.bundle.names import file_stem
 from monai_shield.bundle.target import BundleAttackError, BundleTarget
 from monai_shield.data import StandardNibabelReader, evenly_spaced
+from monai_shield.locks import one_run
 from monai_shield.metrics import dice_of_counts, overlap_counts
 from monai_shield.report import AttackedSlice, attack_figure, write_label
 from monai_shield.transforms import PreprocessedFile, border_background, export_attack, intensity_window, read_values
-from monai_shield.utils import atomic_path, sha256
+from monai_shield.utils import TEMPORARY, atomic_path, sha256
 
 __all__ = ["BundleAttack"]
 
@@ -49,6 +50,7 @@ Record = dict[str, Any]
 
 MIN_BODY = 0.02  # slices with less are not attacked
 ROWS = 4  # files in the figure
+SUMMARIES = ("results.json", "table.csv", "figure.png")
 RECORD_VERSION = 1  # of what is written; another one is made anew
 
 
@@ -103,15 +105,25 @@ class BundleAttack:
         self.background = background
 
     def run(self) -> list[Record]:
-        """Attack every file; returns, and writes, one record a file."""
-        records = []
-        with tqdm(self.files.items(), desc="attacking", unit="file") as bar:
-            for file, label in bar:
-                bar.set_postfix_str(file_stem(file))
-                records.append(self._cached(file, label))
-        self._write_text("results.json", _json([_summary(record) for record in records]))
-        self._write_table(records)
-        self._draw([record for record in records if record["status"] == "done"])
+        """
+        Attack every file; returns, and writes, one record a file.
+
+        Raises:
+            RefusedError: where another process attacks into the same folder.
+        """
+        with one_run(self.output_dir):
+            for name in SUMMARIES:  # of files that may be about to change
+                (self.output_dir / name).unlink(missing_ok=True)
+            for left in self.output_dir.glob(f"{TEMPORARY}*"):
+                left.unlink()
+            records = []
+            with tqdm(self.files.items(), desc="attacking", unit="file") as bar:
+                for file, label in bar:
+                    bar.set_postfix_str(file_stem(file))
+                    records.append(self._cached(file, label))
+            self._write_text("results.json", _json([_summary(record) for record in records]))
+            self._write_table(records)
+            self._draw([record for record in records if record["status"] == "done"])
         return records
 
     def _cached(self, file: Path, label: Path | None) -> Record:
@@ -122,7 +134,8 @@ class BundleAttack:
                 record = json.loads(path.read_text())
                 if record.get("fingerprint") == fingerprint and all(each.is_file() for each in self._outputs(file)):
                     return record
-            path.unlink(missing_ok=True)  # it will not be that of the files beside it
+            for old in (path, *self._outputs(file)):  # the record first: it is not that of what comes beside it
+                old.unlink(missing_ok=True)
             record = {"file": str(file), "status": "done", "fingerprint": fingerprint, **self._make(file, label)}
         except Exception as error:  # whatever fails, fails for this file alone
             reason = root_cause(error)
@@ -287,9 +300,7 @@ class BundleAttack:
 
     def _draw(self, records: Sequence[Record]) -> None:
         """The figure, of the first files."""
-        path = self.output_dir / "figure.png"
         if not records:
-            path.unlink(missing_ok=True)
             return
         views = [
             AttackedSlice.of_files(
@@ -301,7 +312,7 @@ class BundleAttack:
             )
             for record in records[:ROWS]
         ]
-        with atomic_path(path) as temporary:
+        with atomic_path(self.output_dir / "figure.png") as temporary:
             temporary.write_bytes(attack_figure(views, f"{self.attack.info.name} on {self.target.name}"))
 
 

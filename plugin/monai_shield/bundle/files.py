@@ -21,13 +21,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from monai.data import DataLoader, Dataset
 from monai.engines import Evaluator
 from tqdm import tqdm
 
 from monai_shield.bundle.names import check_names, file_stem, shown
 from monai_shield.bundle.written import check_written
+from monai_shield.locks import one_run
 from monai_shield.utils import TEMPORARY, atomic_path, first_line
 
 __all__ = ["FileRunner", "root_cause"]
@@ -83,21 +83,18 @@ class FileRunner:
         Segment every file; returns (and writes) one summary a file.
 
         Raises:
-            RuntimeError: where another run writes to the same folder.
+            RefusedError: where another run writes to the same folder.
             OSError: where the folder cannot be written to.
         """
         self.summary = []
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.output_dir / ".lock", timeout=0):
+        with one_run(self.output_dir):
+            try:
                 self._clear()
                 for entry in tqdm(self.datalist, desc="segmenting", unit="file"):
                     self._take(str(entry["image"]), entry)
                 self._write(self.output_dir / "shield.json", self.summary)
-        except Timeout as error:
-            raise RuntimeError(f"another run writes to '{self.output_dir}': wait for it, or choose another.") from error
-        finally:
-            shutil.rmtree(self.staging_dir, ignore_errors=True)
+            finally:
+                shutil.rmtree(self.staging_dir, ignore_errors=True)
         return self.summary
 
     def finish(self) -> None:

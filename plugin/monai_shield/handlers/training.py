@@ -13,9 +13,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 from tqdm import tqdm
 
+from monai_shield.detectors.record import settings_of
+from monai_shield.locks import RefusedError, one_run
 from monai_shield.utils import atomic_path, seed_torch
 
 __all__ = ["EpochSeed", "LearningCurve", "ResumableCheckpoint", "TrainingProgress"]
@@ -72,8 +77,8 @@ class LearningCurve:
 
     Args:
         path: CSV file, rewritten whole after every epoch; a training that goes on keeps its rows.
-        validator: evaluator whose metrics are recorded, if any. It must have run by the end of the epoch: attach its
-            ``ValidationHandler`` first.
+        validator: evaluator whose metrics are recorded, if any, in the epochs in which it ran. It must have run by the
+            end of the epoch: attach its ``ValidationHandler`` first.
     """
 
     def __init__(self, path: str, validator: Engine | None = None) -> None:
@@ -81,11 +86,14 @@ class LearningCurve:
         self.validator = validator
         self.rows: list[dict[str, Any]] = []
         self.losses: list[float] = []
+        self.metrics: dict[str, Any] = {}
         self.clock = time.perf_counter()
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
+        if self.validator is not None:
+            self.validator.add_event_handler(Events.COMPLETED, self.validated)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
 
     def epoch_started(self, engine: Engine) -> None:
@@ -97,16 +105,21 @@ class LearningCurve:
     def iteration_completed(self, engine: Engine) -> None:
         self.losses.append(_loss(engine))
 
+    def validated(self, validator: Engine) -> None:
+        self.metrics = dict(validator.state.metrics)
+
     def epoch_completed(self, engine: Engine) -> None:
-        metrics = dict(self.validator.state.metrics) if self.validator is not None else {}
+        # those of an earlier epoch, which the validator still has, would be lost in a training that goes on
+        metrics, self.metrics = self.metrics, {}
         seconds = time.perf_counter() - self.clock
         before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
         row = {"epoch": engine.state.epoch, "train_loss": f"{sum(self.losses) / len(self.losses):.5f}"}
         row |= {name: f"{float(value):.5f}" for name, value in metrics.items()}
         self.rows.append(row | {"seconds": f"{before + seconds:.1f}"})
         self.losses.clear()
+        columns = dict.fromkeys(name for row in self.rows for name in row if name != "seconds")
         with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.rows[-1]), extrasaction="ignore")
+            writer = csv.DictWriter(file, fieldnames=[*columns, "seconds"])
             writer.writeheader()
             writer.writerows(self.rows)
         logger.info("epoch %s", ", ".join(f"{key} {value}" for key, value in self.rows[-1].items()))
@@ -148,25 +161,39 @@ class ResumableCheckpoint:
     Saves everything a training needs after each epoch, and goes on from there when it is started again.
 
     Unlike a pair of MONAI's ``CheckpointSaver`` and ``CheckpointLoader`` it writes atomically, needs no file to start
-    with, and reads with ``weights_only=True``.
+    with, reads with ``weights_only=True``, and goes on with nothing but what it began: one training at a time, with the
+    same settings.
 
     Args:
         path: checkpoint file.
         state: name to object with ``state_dict`` and ``load_state_dict``: network, optimizer, scheduler.
+        settings: name to whatever else the training depends on: numbers, data sets, transforms. Only sums of them are
+            saved. A checkpoint that was saved with others is refused; None to look at nothing.
+
+    Raises:
+        RefusedError: when a training starts while another process trains with this file, or from one with other
+            settings.
     """
 
-    def __init__(self, path: str, state: Mapping[str, Any]) -> None:
+    def __init__(self, path: str, state: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> None:
         self.path = Path(path)
         self.state = dict(state)
+        self.settings = None if settings is None else {name: _sum(value) for name, value in settings.items()}
+        self.lock = ExitStack()
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.restore)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.COMPLETED, self.released)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self.failed)
 
     def restore(self, engine: Engine) -> None:
+        self.lock.enter_context(one_run(self.path))
         if not self.path.is_file():
             return
         saved = torch.load(self.path, map_location="cpu", weights_only=True)
+        if self.settings is not None:
+            self._check(saved.get("settings") or {}, self.settings)
         for name, part in self.state.items():
             part.load_state_dict(saved[name])
         engine.state.epoch = int(saved["epoch"])
@@ -174,11 +201,34 @@ class ResumableCheckpoint:
         torch.set_rng_state(saved["rng"])
         logger.info("going on after epoch %d from '%s'.", engine.state.epoch, self.path)
 
+    def _check(self, saved: Mapping[str, str], settings: Mapping[str, str]) -> None:
+        others = [name for name in dict.fromkeys((*settings, *saved)) if settings.get(name) != saved.get(name)]
+        if others:
+            raise RefusedError(
+                f"'{self.path}' is of a training with other settings ({', '.join(others)}): remove it to begin anew, "
+                "or choose another folder."
+            )
+
     def save(self, engine: Engine) -> None:
-        saved = {name: part.state_dict() for name, part in self.state.items()}
-        progress = {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "rng": torch.get_rng_state()}
+        saved: dict[str, Any] = {name: part.state_dict() for name, part in self.state.items()}
+        saved |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "rng": torch.get_rng_state()}
+        # torch tells of a full disk as of a position that it did not expect: the file is not written by torch
+        whole = io.BytesIO()
+        torch.save(saved | {"settings": self.settings}, whole)
         with atomic_path(self.path) as temporary:
-            torch.save(saved | progress, temporary)
+            temporary.write_bytes(whole.getbuffer())
+
+    def released(self, engine: Engine) -> None:
+        self.lock.close()
+
+    def failed(self, engine: Engine, error: BaseException) -> None:
+        self.lock.close()
+        raise error  # ignite leaves that to those who listen
+
+
+def _sum(value: Any) -> str:
+    """SHA-256 sum of all that something tells of itself, but for where it lies."""
+    return hashlib.sha256(repr(list(settings_of(value))).encode()).hexdigest()
 
 
 def _loss(engine: Engine) -> float:

@@ -15,15 +15,18 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from torch import nn
 
 from monai_shield.attacks import FrozenNetwork
 from monai_shield.detectors import Detector, ReconstructionDetector
+from monai_shield.locks import lock_file, one_run
 
 from .cells import CellStore, Key, fingerprint_of, presented
 from .checks import check_settings, check_study
@@ -138,8 +141,13 @@ class DefenseStudy:
             raise ValueError(f"consistency_reformer '{consistency_reformer}' is of a group that is left out.")
 
     def run(self) -> None:
-        """Do all of it, or what is left of it."""
-        with distributed():
+        """
+        Do all of it, or what is left of it.
+
+        Raises:
+            RefusedError: where another run, not one of those that torchrun started with this one, writes to its folder.
+        """
+        with distributed(), one_run(self.output_dir) if idist.get_rank() == 0 else nullcontext():
             stages: dict[str, list[Job]] = {
                 "training": [
                     *self._target_jobs(self.targets),
@@ -227,7 +235,9 @@ class DefenseStudy:
     def keep(self, key: Key, network: nn.Module) -> None:
         """Keep a trained network; what it took to go on is no longer needed."""
         self.cells.put(*key, {"state": _state(network)})
-        self.checkpoint(*key).unlink(missing_ok=True)
+        checkpoint = self.checkpoint(*key)
+        for path in (checkpoint, lock_file(checkpoint)):
+            path.unlink(missing_ok=True)
 
     def checkpoint(self, volume: str, name: str, fingerprint: str) -> Path:
         """Where the training of a cell's network leaves what it needs to go on."""
@@ -313,18 +323,33 @@ class DefenseStudy:
         places = scan.chosen[part.chosen(scan.chosen)].tolist()
         if not places:
             raise ValueError(f"scan '{volume}' has {len(scan.chosen)} slices: too few for attack '{attack}'.")
-        missing = [i for i in places if not self.cells.has(heading, str(i), fingerprint)]
+        missing = self._missing(heading, places, fingerprint)
         for start in range(0, len(missing), self.batch_size):
             batch = missing[start : start + self.batch_size]
             image = scan.slices[batch].contiguous().to(self.device)
             result = part.attack(self.target(target), image, scan.labels[batch].to(self.device), image > 0, index=batch)
             for row, i in enumerate(batch):
                 facts = {name: getattr(result, name)[row].cpu() for name in FACTS}
-                self.cells.put(heading, str(i), fingerprint, {"image": result.image[row].cpu().clone()} | facts)
+                cell = {"image": result.image[row].cpu().clone(), "batch": torch.tensor(batch)}
+                self.cells.put(heading, str(i), fingerprint, cell | facts)
         made = [self.cells.load(heading, str(i), fingerprint) or {} for i in places]
         cells = {name: torch.stack([each[name] for each in made]) for name in ("image", *FACTS)}
         cells["exported"] = scan.exported(cells["image"], torch.tensor(places))
         self.cells.put(*key, {"places": torch.tensor(places)} | cells)
+
+    def _missing(self, heading: str, places: Sequence[int], fingerprint: str) -> list[int]:
+        """
+        Slices that are not attacked yet, and those of a batch in which a run was killed: among other slices they would
+        come out otherwise in the last digits, and an attack makes much of these.
+        """
+
+        def done(i: int) -> bool:
+            cell = self.cells.load(heading, str(i), fingerprint)
+            return cell is not None and all(
+                self.cells.has(heading, str(int(mate)), fingerprint) for mate in cell.get("batch", ())
+            )
+
+        return [i for i in places if not done(i)]
 
     # ---- images
 

@@ -74,7 +74,7 @@ class Diary:
         if not self.path.is_file():
             return {}
         with self.path.open(newline="") as file:
-            lines = list(csv.reader(file))
+            lines = [line for line in csv.reader(file) if len(line) == 5]  # a full disk may have cut one short
         hours: dict[str, float] = {}
         for _, _, stage, seconds, _ in lines:
             hours[stage] = hours.get(stage, 0.0) + float(seconds) / 3600

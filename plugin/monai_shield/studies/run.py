@@ -19,6 +19,7 @@ from typing import Any
 
 import ignite.distributed as idist
 
+from monai_shield.locks import or_exit
 from monai_shield.utils import atomic_path
 
 from .attack_study import AttackStudy, attack_study_table
@@ -39,6 +40,12 @@ def run_evaluation(
     evaluation: ShieldEvaluation, structures: Sequence[str], seed: int = 0, **more: Any
 ) -> dict[str, Any]:
     """Run it (or go on with it), write its results beside its cells, and show the tables."""
+    return or_exit(_evaluate, evaluation, structures, seed, more)
+
+
+def _evaluate(
+    evaluation: ShieldEvaluation, structures: Sequence[str], seed: int, more: dict[str, Any]
+) -> dict[str, Any]:
     results = evaluation.run()
     summary = EvaluationSummary(results, evaluation.shield.detector.calibrated(), structures).as_dict()
     text = write_results(summary, evaluation.output_dir, provenance(evaluation.device, seed=seed, **more))
@@ -48,6 +55,10 @@ def run_evaluation(
 
 def run_attack_study(study: AttackStudy, seed: int = 0, **more: Any) -> dict[str, Any]:
     """Run it (or go on with it), write its results and its table beside its cells, and show the table."""
+    return or_exit(_study_attacks, study, seed, more)
+
+
+def _study_attacks(study: AttackStudy, seed: int, more: dict[str, Any]) -> dict[str, Any]:
     summary = study.summary(study.run()) | {"provenance": provenance(study.device, seed=seed, **more)}
     table = attack_study_table(summary)
     for name, text in {"results.json": json.dumps(plain(summary), indent=1), "results.md": table}.items():
@@ -69,9 +80,9 @@ def run_defense_study(study: DefenseStudy, comparisons: Sequence[tuple[str, str]
     # refuses what is misspelled before hours are spent
     summary = DefenseSummary(study, comparisons)
     with distributed():
-        study.run()
+        or_exit(study.run)
         if idist.get_rank() == 0:
-            _write_defenses(summary, more)
+            or_exit(_write_defenses, summary, more)
 
 
 def _write_defenses(summary: DefenseSummary, more: dict[str, Any]) -> None:

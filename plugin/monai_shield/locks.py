@@ -1,0 +1,83 @@
+# Copyright (c) The monai-shield authors.
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#     http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""One run at a time in a folder, and how a run ends that cannot go on: with one line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from monai_shield.utils import first_line
+
+__all__ = ["RefusedError", "lock_file", "one_run", "or_exit"]
+
+logger = logging.getLogger(__name__)
+
+
+class RefusedError(RuntimeError):
+    """A run that may not start: its folder is in use, or holds what was made with other settings."""
+
+
+def lock_file(path: str | Path) -> Path:
+    """The file that is locked for a folder, in it, or for a file, beside it: that is what has a suffix."""
+    final = Path(path)
+    return final.with_name(f".{final.name}.lock") if final.suffix else final / ".lock"
+
+
+@contextmanager
+def one_run(path: str | Path) -> Iterator[None]:
+    """
+    Within it no other process that asks writes to a folder, or to a file. The lock ends with its process, however that
+    ends; the file of it stays.
+
+    Args:
+        path: folder, which is made, or file.
+
+    Raises:
+        RefusedError: where another process is within it.
+    """
+    lock = lock_file(path)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(lock, timeout=0)
+    try:
+        held.acquire()
+    except Timeout as error:
+        raise RefusedError(f"another run writes to '{path}': wait for it, or choose another folder.") from error
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def or_exit(function: Callable[..., Any], *args: Any, **settings: Any) -> Any:
+    """
+    Call a function; where its user can mend what stops it, the process ends with one line instead of a traceback.
+
+    That is a full or read-only disk, a file that is missing, or a folder that is in use.
+
+    Args:
+        function: what is called.
+        args: its arguments.
+        settings: its keyword arguments.
+
+    Raises:
+        SystemExit: with that line.
+    """
+    try:
+        return function(*args, **settings)
+    except (OSError, RefusedError) as error:
+        logger.debug("", exc_info=error)
+        raise SystemExit(f"monai-shield: {first_line(error)}") from error
