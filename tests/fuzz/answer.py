@@ -56,7 +56,7 @@ class _Kept(logging.Handler):
 
 def listing(folder: Path) -> set[str]:
     """Everything below a folder, by relative path."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # False too for a path that is too long
         return set()
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
@@ -76,7 +76,7 @@ def answer(
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     here = os.getcwd()
-    os.chdir(directory or output_dir.parent)
+    os.chdir(directory or bundle)
     try:
         with warnings.catch_warnings(), contextlib.suppress(KeyboardInterrupt):
             warnings.simplefilter("ignore")

@@ -91,15 +91,22 @@ class Bench:
         made = {number: self.make(number) for number in numbers}
         together = [number for number in numbers if not made[number].alone]
         verdicts = self._run({number: made[number] for number in together}) if together else {}
+        company = {n: v for n, v in verdicts.items() if v.outcome == "wrong" and len(together) > 1}
         for number in numbers:
-            verdict = verdicts.get(number)
-            if verdict is None or (verdict.outcome == "wrong" and len(together) > 1):
-                if number in verdicts:  # what is wrong in company must be so alone, else it is a finding of its own
-                    made[number] = self.make(number)
-                first, verdict = verdict, self._run({number: made[number]})[number]
-                if first is not None and verdict.outcome != "wrong":
-                    verdict = wrong(f"in a run with {numbers}, not alone: {first.why}", first.reason)
-            report(number, made[number], verdict)
+            if number not in verdicts:
+                verdicts[number] = self._run({number: made[number]})[number]
+            if number not in company:
+                report(number, made[number], verdicts[number])
+        # what is wrong in company is so alone, or is a finding of its own; where the run failed, who did it is to blame
+        for number in company:
+            made[number] = self.make(number)
+            verdicts[number] = self._run({number: made[number]})[number]
+        blamed = any(verdicts[number].outcome == "wrong" for number in company)
+        for number, first in company.items():
+            if verdicts[number].outcome != "wrong" and not (blamed and first.shared):
+                verdicts[number] = wrong(f"in a run with {together}, not alone: {first.why}", first.reason)
+                blamed = True
+            report(number, made[number], verdicts[number])
 
     def _run(self, mutants: dict[int, Mutant]) -> dict[int, Verdict]:
         numbers = list(mutants)
@@ -127,6 +134,8 @@ class Bench:
             verdicts = {number: judge_start(found, places, named) for number in mutants}
             if not first.alone:
                 verdicts = {n: wrong(f"the run ended with an error: {v.reason[:200]}") for n, v in verdicts.items()}
+                for verdict in verdicts.values():
+                    verdict.shared = True
         else:
             verdicts = self._judge_files(mutants, Results(found, kept=not first.alone))
         for number, mutant in mutants.items():
@@ -144,7 +153,7 @@ class Bench:
         out.mkdir(parents=True, exist_ok=True)
         for file in mutant.files[:1]:
             stem = stem_of(file)
-            if "/" in stem or len(stem.encode(errors="surrogateescape")) > 200:
+            if stem == file.name or len(stem.encode(errors="surrogateescape")) > 200:
                 continue
             shutil.copyfile(self.expected[0].label, out / f"{stem}_seg.nii.gz")
             record = self.expected[0].record | {"file": str(file), PLANTED: True}
@@ -168,6 +177,7 @@ class Bench:
             ours = [name for name, numbers in owners.items() if number in numbers or not numbers]
             if verdicts[number].outcome != "wrong" and (fault or ours):
                 verdicts[number] = wrong(fault or f"left behind: {ours[:3]}", verdicts[number].reason)
+                verdicts[number].shared = True
             elif len(pairs) > 1 and pairs[-1][1].outcome == "refused" and pairs[-1][0].name == "last.nii":
                 verdicts[number] = wrong("a plain file was refused", pairs[-1][1].reason)
         return verdicts

@@ -70,7 +70,8 @@ def _special(random: np.random.Generator, contents: list[bytes], folder: Path) -
     place = folder if random.random() < 0.7 else folder / pick(random, SPECIAL).replace("\0", "")
     files = [_put(place / f"{name}{suffix}", contents[0]), _put(folder / "last.nii", contents[1])]
     mutant = Mutant("", f"{str(files[0].relative_to(folder))!r}", files, payload=folder / "payload", directory=folder)
-    if random.random() < 0.3:
+    # alone such a name is an expression to the one who reads the config
+    if random.random() < 0.3 and not str(files[0].relative_to(folder)).startswith("$"):
         mutant.dataset = [str(file.relative_to(folder)) for file in files]
         mutant.files = [Path(name) for name in mutant.dataset]
         mutant.detail += ", relative"
@@ -127,8 +128,7 @@ def _folders(random: np.random.Generator, contents: list[bytes], folder: Path) -
     if random.random() < 0.1:
         files = [file for file in files if file.unlink()]
     if random.random() < 0.2:
-        (source / "folder.nii").mkdir()
-        files.append(source / "folder.nii")
+        (source / "folder.nii").mkdir()  # no file, and nothing to be answered
     (source / "notes.txt").write_text("nothing")
     output = pick(random, (None, None, source, folder, source / "out"))
     return Mutant(

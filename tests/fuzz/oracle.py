@@ -35,7 +35,7 @@ UNCLEAR = re.compile(
     r"|should be positive|unsupported operand|out of bounds|out of range|not subscriptable|NoneType|has no attribute"
     r"|cannot reshape|must match|singular matrix|(?<![.\d])\d{13,}|e\+\d\d+ bytes|buffer (is smaller|size)"
     r"|Torch|torch\.|weights_only|list index|unpack|positional argument|invalid literal"
-    r"|codec can't|cannot convert|division by zero",
+    r"|codec can't|cannot convert|division by zero|object cannot be",
 )
 #: Names of files that a run may leave beside the results.
 OWN = {".lock", "shield.json"}
@@ -52,6 +52,7 @@ class Verdict:
         reason: what the product said.
         label: path of the label that has yet to be compared with that of a plain file.
         record: the decision on the file.
+        shared: whether what is wrong is the whole run's, and may be another file's doing.
     """
 
     outcome: str
@@ -59,6 +60,7 @@ class Verdict:
     reason: str = ""
     label: Path | None = None
     record: dict[str, Any] = field(default_factory=dict)
+    shared: bool = False
 
 
 def wrong(why: str, reason: str = "", label: Path | None = None) -> Verdict:
@@ -76,6 +78,8 @@ def plain_text_fault(reason: Any, longest: int = LONGEST_REASON) -> str:
         return "no reason given"
     if len(reason.splitlines()) != 1:
         return "a reason of several lines"
+    if " " not in reason.strip():
+        return f"a reason of one word ('{reason}')"
     if len(reason) > longest:
         return f"a reason of {len(reason)} characters"
     found = UNCLEAR.search(reason)
@@ -99,13 +103,13 @@ def judge_start(answer: Answer, files: Sequence[Path], named: Sequence[str], for
     # with the names taken out: how long they are, and what is in them, is not the product's doing
     bare = cause
     for place in sorted(places, key=len, reverse=True):
-        bare = bare.replace(place, "")
+        bare = bare.replace(place, "…")
     new = sorted(listing(answer.output_dir) - answer.before - OWN)
     if any(name.endswith((".nii", ".nii.gz", ".json")) for name in new):
         return wrong(f"the run ended with an error and left {new[:3]}", cause)
     if foreign:
         return Verdict("refused", "", cause)
-    fault = plain_text_fault(bare if bare.strip() else cause)
+    fault = plain_text_fault(bare)
     if fault:
         return wrong(f"the run ended with {fault}", cause)
     if not any(name and name in message for name in (*named, *places) for message in answer.errors):
@@ -127,8 +131,13 @@ class Results:
         self.foreign, self.kept = foreign, kept
         self.answer, self.folder = answer, answer.output_dir
         self.summary: list[dict[str, Any]] = _json(self.folder / "shield.json") or []
-        self.beside = {path: _json(path) for path in self.folder.glob("*_shield.json") if path.is_file()}
+        self.beside = {path: _json(path) for path in self._records()}
         self.explained: set[str] = set()
+
+    def _records(self) -> list[Path]:
+        return (
+            [path for path in self.folder.glob("*_shield.json") if path.is_file()] if os.path.isdir(self.folder) else []
+        )
 
     def fault(self) -> str:
         """What is wrong with the run as a whole; empty where nothing is."""
@@ -165,7 +174,7 @@ class Results:
 
     def _error(self, file: Path, entry: dict[str, Any], path: Path | None) -> Verdict:
         stem, reason = stem_of(file), str(entry.get("reason", ""))
-        fault = plain_text_fault(reason.replace(str(file), "").replace(str(self.folder), ""))
+        fault = plain_text_fault(reason.replace(str(file), "…").replace(str(self.folder), "…"))
         if fault and not self.foreign:
             return wrong(fault, reason)
         left = [name for name in (f"{stem}_seg.nii.gz", f"{stem}_seg.nii") if self._there(name)]

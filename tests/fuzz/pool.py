@@ -95,7 +95,7 @@ def solve_all(
         task: what a process does.
 
     Raises:
-        RuntimeError: where a process ends that was at no case.
+        RuntimeError: where a process ends that was at no case, or the search itself fails.
     """
     queue = deque(list(numbers[at : at + BATCH]) for at in range(0, len(numbers), BATCH))
     pool: list[Worker] = []
@@ -140,6 +140,8 @@ def _listen(worker: Worker, outcome: Callable[[dict[str, Any]], None]) -> bool:
                 if worker.fault():  # a peak that was over before anybody looked
                     return True
                 worker.at = {}
+            elif kind == "broken":
+                raise RuntimeError(f"the search itself failed among the cases {worker.todo}: {content[0]}")
             elif kind == "outcome":
                 worker.todo.remove(content[0]["number"])
                 worker.solved += 1

@@ -27,6 +27,7 @@ from fuzz.oracle import Results, judge_start, plain_text_fault
 from fuzz.scans import LAS, Scan, plain_image
 from fuzz.table import table, write_docs
 from fuzz.twin import compare, twin_of
+from support.tiny_bundle import make_tiny_bundle, noisy
 
 FILE = "scan.nii"
 
@@ -121,7 +122,7 @@ def test_a_rejection_needs_a_reason_and_an_empty_label(answered):
 
 
 @pytest.mark.parametrize(
-    "reason", ["", "two\nlines", "x" * 301, "w2 should be positive", "asks for 500000000000000000 B"]
+    "reason", ["", "np.uint8(7)", "two\nlines", "x" * 301, "w2 should be positive", "asks for 500000000000000000 B"]
 )
 def test_a_reason_that_nobody_can_read_is_a_fault(reason):
     assert plain_text_fault(reason)
@@ -156,14 +157,18 @@ def test_a_flipped_label_does_not_agree_with_that_of_the_plain_file_wherever_the
 
 
 @pytest.fixture(scope="module")
-def bench(tiny_bundle, scan, brain, tmp_path_factory):
-    """A bench around the bundle of the other tests."""
+def bench(brain, tmp_path_factory):
+    """A bench around a bundle that accepts small brains."""
     folder = tmp_path_factory.mktemp("bench")
-    probes = [folder / "plain.nii", folder / "strange.nii"]
-    nib.save(plain_image(scan.values), probes[0])
-    nib.save(strange(scan.values), probes[1])
-    others = [Scan(f"brain{seed}", brain(seed, (48, 12, 44)).astype(np.int16)) for seed in (1, 2)]
-    bench = Bench(tiny_bundle, probes, [scan, *others], folder / "work", 0)
+    scans = [Scan(f"brain{seed}", brain(seed, (48, 12, 44)).astype(np.int16)) for seed in range(3)]
+    images = [*(scan.values for scan in scans), noisy(scans[0].values, 20, 100)]
+    files = [folder / f"clean{number}.nii" for number in range(len(images))]
+    for file, values in zip(files, images):
+        nib.save(plain_image(values.astype(np.int16)), file)
+    bundle = make_tiny_bundle(folder / "bundles" / "brain_mri_shield", files, size=64)
+    probes = [files[0], folder / "strange.nii"]
+    nib.save(strange(scans[0].values), probes[1])
+    bench = Bench(bundle, probes, scans, folder / "work", 0)
     bench.know_probes()
     return bench
 

@@ -17,6 +17,7 @@ import os
 import resource
 import shutil
 import sys
+import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def work(connection: Connection, settings: dict[str, Any]) -> None:
     Solve what comes through the connection, a list of numbers each, until None comes.
 
     Sends ("ready",), ("start", what is known of each case, bytes in use), ("beat",), ("stop", peak in bytes),
-    ("outcome", dict), ("done", bytes in use).
+    ("outcome", dict), ("done", bytes in use); ("broken", words) where
+    the search itself fails.
     """
     folder = Path(settings["output"]) / "work" / str(os.getpid())
     folder.mkdir(parents=True)
@@ -84,7 +86,11 @@ def work(connection: Connection, settings: dict[str, Any]) -> None:
 
     connection.send(("ready",))
     while (numbers := connection.recv()) is not None:
-        bench.solve(numbers, report)
+        try:
+            bench.solve(numbers, report)
+        except Exception:
+            connection.send(("broken", traceback.format_exc()))
+            raise
         for left in folder.glob("out*"):
             shutil.rmtree(left, ignore_errors=True)
         connection.send(("done", status("self", "VmRSS")))
