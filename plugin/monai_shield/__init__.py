@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 #: The rooms, each of which imports only from those before it.
 ROOMS = (
     "utils",
+    "locks",
     "transforms",
     "networks",
     "losses",

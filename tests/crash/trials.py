@@ -177,6 +177,8 @@ def wrong(found: dict[str, Any]) -> bool:
 
 def perform(trial: Trial, command: Command, folder: Path, world: Path, reference: Path) -> dict[str, Any]:
     """Do one trial in a folder, which is gone where nothing was wrong; returns what was found."""
+    if (folder / "disk").is_mount():  # of a search that was killed itself
+        subprocess.run(["umount", str(folder / "disk")], check=True)
     shutil.rmtree(folder, ignore_errors=True)
     stage = Stage(folder, world, command, reference)
     stage.out.parent.mkdir(parents=True)
