@@ -89,7 +89,11 @@ def answer(
                 **{"device": "cpu", **(settings or {})},
             )
     except SystemExit as stop:
-        found.code = stop.code if isinstance(stop.code, int) else 1
+        if isinstance(stop.code, str):  # the line that a run ends with that could not begin
+            found.code = None
+            found.errors.append(stop.code)
+        else:
+            found.code = stop.code
     except Exception as error:
         found.code = None
         cause: BaseException | None = error

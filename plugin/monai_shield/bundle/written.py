@@ -48,4 +48,6 @@ def check_written(label: str | Path, image: str | Path) -> None:
         raise ValueError(f"'{image}': its label would lie {apart:.3g} mm off: nothing is written.")
     if not np.issubdtype(written.get_data_dtype(), np.integer):
         raise ValueError(f"'{image}': its label is of type {written.get_data_dtype()}, not whole numbers.")
-    np.asarray(written.dataobj)  # it can be read to its end
+    values = np.asarray(written.dataobj)  # to its end
+    if values.ndim > 3 and values.max(initial=0) > 1:
+        raise ValueError(f"'{image}': its label has {values.shape[3]} channels that hold more than 0 and 1.")
