@@ -67,6 +67,13 @@ def test_labels_of_their_own_lie_along_the_last_axis(image, tmp_path):
     check_written(save(tmp_path / "label.nii", np.stack([VALUES % 2, VALUES % 3 == 0], -1).astype(np.uint8)), image)
 
 
+def test_those_of_a_softmax_may_not(image, tmp_path):
+    label = save(tmp_path / "label.nii", np.zeros((*VALUES.shape, 2), np.uint8))
+    check_written(label, image, "sigmoid")
+    with pytest.raises(ValueError, match=r"would have shape \(3, 4, 5, 2\), not \(3, 4, 5\)"):
+        check_written(label, image, "softmax")
+
+
 def test_half_a_label_is_none(image, tmp_path):
     label = save(tmp_path / "label.nii")
     label.write_bytes(label.read_bytes()[:-8])
