@@ -55,7 +55,7 @@ def _long(random: np.random.Generator, contents: list[bytes], folder: Path) -> M
     return Mutant("", f"{len(files[0].name.encode())} bytes of '{letter}'", files)
 
 
-# Not "a#b": MONAI's ConfigParser makes "a::b" of it in what it is given (docs/upstream.md); a folder that holds it is fine.
+# Not "a#b", of which MONAI makes "a::b" in what it is given (docs/upstream.md); in a folder it is a name like others.
 SPECIAL = (
     "a b", " a", "a ", "it's", 'say "a"', "a\nb", "a\rb", "a\tb", "\x1b[31ma", "naïve", "脑", "🧠", "\u202egnp",
     "-a", "--help", ".a", "..a", "%a", "%s%d%n", "a%20b", "$a", "$__import__('os').mkdir('payload')", "${HOME}", "@a",
