@@ -75,7 +75,7 @@ CALIBRATIONS = {
     ),
     "a number that is none": (lambda c: c | {"num_volumes": None}, "its calibration is damaged"),
     "scores that are no tensor": (lambda c: c | {"scores": [1.0]}, "its calibration is damaged"),
-    "something else": (lambda c: c | {"trust_me": True}, "trust_me"),
+    "something else": (lambda c: c | {"trust_me": True}, "its calibration is damaged"),
     "no record": (lambda c: c | {"made_with": {}}, "does not say what it was made with"),
     "a record of nothing": (lambda c: c | {"made_with": {"settings": {}}}, "nothing is known of the detector"),
     "a record of another rate": (

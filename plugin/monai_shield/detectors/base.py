@@ -16,8 +16,6 @@ from typing import Any
 
 import torch
 
-from monai_shield.utils import first_line
-
 from .calibration import Calibration
 from .precision import at_least_float32, full_precision
 from .views import Views
@@ -88,8 +86,8 @@ class Detector(torch.nn.Module):
                 self.check_calibration(calibration)
         except ValueError:
             raise
-        except Exception as error:  # entries of other kinds than a calibration has, or others
-            raise ValueError(f"its calibration is damaged: {first_line(error)}") from error
+        except Exception as error:
+            raise ValueError("its calibration is damaged: an entry is missing, unknown or of another kind.") from error
         self.calibration = calibration
 
     def check_calibration(self, calibration: Calibration) -> None:
