@@ -88,8 +88,9 @@ def answer(
                 logging_file=False,
                 **{"device": "cpu", **(settings or {})},
             )
-    except SystemExit as stop:
-        found.code = stop.code if isinstance(stop.code, int) else 1
+    except SystemExit as stop:  # words instead of a number are one line on the console
+        found.code = stop.code if isinstance(stop.code, int) else None
+        found.errors = [f"SystemExit: {stop.code}"] if found.code is None else []
     except Exception as error:
         found.code = None
         cause: BaseException | None = error
