@@ -36,7 +36,7 @@ from monai_shield.bundle import ShieldCalibrator, load_weights
 from monai_shield.data import SliceDataset, volume_datalist
 from monai_shield.detectors import Plausibility
 from monai_shield.inferers import ImageDecision
-from monai_shield.inferers.shield import judge
+from monai_shield.inferers.decisions import judge
 from monai_shield.transforms import shield_decision
 
 CONFIG = Path(__file__).parents[1] / "bundles" / "brain_mri_shield" / "configs" / "inference.json"

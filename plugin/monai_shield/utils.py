@@ -13,16 +13,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import logging
 import os
-import pickle
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 __all__ = [
     "SUMS_FILE",
@@ -31,12 +33,15 @@ __all__ = [
     "first_line",
     "load_weights",
     "read_weights",
+    "save_tensors",
     "save_weights",
     "seed_torch",
     "sha256",
     "verify_sum",
     "write_sum",
 ]
+
+logger = logging.getLogger(__name__)
 
 #: Beside the weights, in the format of ``sha256sum -c``.
 SUMS_FILE = "SHA256SUMS"
@@ -58,6 +63,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         os.replace(temporary, final)
+    except OSError as error:
+        if error.filename is None:  # a full disk does not say whose
+            error.filename = str(final)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -96,9 +105,11 @@ def _read_sums(sums_file: Path) -> dict[str, str]:
 def write_sum(path: str | Path) -> None:
     """Record the sum of a file in the ``SHA256SUMS`` of its folder."""
     file = Path(path)
-    sums = _read_sums(file.parent / SUMS_FILE) | {file.name: sha256(file)}
-    with atomic_path(file.parent / SUMS_FILE) as temporary:
-        temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
+    sums_file = file.parent / SUMS_FILE
+    with FileLock(sums_file.with_name(f".{SUMS_FILE}.lock")):  # of two trainings in one folder each has its line
+        sums = _read_sums(sums_file) | {file.name: sha256(file)}
+        with atomic_path(sums_file) as temporary:
+            temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
 
 
 def verify_sum(path: str | Path) -> None:
@@ -125,8 +136,7 @@ def save_weights(network: torch.nn.Module, path: str | Path) -> None:
         key: value.detach().cpu().contiguous() if isinstance(value, torch.Tensor) else value
         for key, value in network.state_dict().items()
     }
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    save_tensors(state, path)
     write_sum(path)
 
 
@@ -148,11 +158,18 @@ def load_weights(network: torch.nn.Module, path: str | Path, check_sum: bool = T
         verify_sum(path)
     try:
         state = read_weights(path)
-        if not calibrated:
-            state = {key: {} if key.endswith("_extra_state") else value for key, value in state.items()}
+        if not isinstance(state, Mapping):
+            raise ValueError("it holds no weights by name.")
+    except ValueError as error:
+        raise ValueError(f"weight file '{path}' cannot be loaded: {error}") from None
+    if not calibrated:
+        state = {key: {} if key.endswith("_extra_state") else value for key, value in state.items()}
+    try:
         network.load_state_dict(state)
-    except Exception as error:
-        raise ValueError(f"weight file '{path}' cannot be loaded: {first_line(error)}") from error
+    except Exception as error:  # of a state that fits not, torch tells on many lines
+        logger.debug("", exc_info=error)
+        why = f"it is not that of a {type(network).__name__}" if isinstance(error, RuntimeError) else first_line(error)
+        raise ValueError(f"weight file '{path}' cannot be loaded: {why.rstrip('.')}.") from None
     return network
 
 
@@ -165,8 +182,24 @@ def read_weights(path: str | os.PathLike[str]) -> Any:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own message is a page of advice how to load it all the same
-        raise ValueError("it is no file of weights, or holds other objects too, which could run code.") from error
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch's own message is a page of advice how to load it all the same
+        logger.debug("", exc_info=error)
+        raise ValueError("it is damaged, or holds other objects than weights, which could run code.") from None
+
+
+def save_tensors(content: Any, path: str | Path) -> None:
+    """
+    Write tensors and plain values with ``torch.save``, whole or not at all, the same bytes for the same content.
+
+    Into memory first: torch tells of a full disk as of a position that it did not expect, and writes the name of the
+    file into it.
+    """
+    whole = io.BytesIO()
+    torch.save(content, whole)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(whole.getbuffer())
 
 
 def seed_torch(seed: int, device: torch.device) -> None:

@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser, run
 from monai_shield.adaptive import ShieldedNetwork
 from monai_shield.attacks import MultiLabel
 from monai_shield.bundle import BundleAttackError, BundleTarget
-from monai_shield.detectors import entropy, jensen_shannon, weights_sum
+from monai_shield.detectors import entropy, jensen_shannon, module_record
 from monai_shield.utils import save_weights, write_sum
 
 
@@ -50,7 +50,7 @@ def _calibrated_with(weights, network, head):
     """As if the shield had been calibrated with this target."""
     state = torch.load(weights, weights_only=True)
     record = state["_extra_state"]["made_with"]
-    record["settings"]["head"], record["target"]["weights"] = repr(head), weights_sum(network)
+    record["settings"]["head"], record["target"] = repr(head), module_record(network)
     torch.save(state, weights)
     write_sum(weights)
 

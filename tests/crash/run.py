@@ -150,7 +150,8 @@ def _place(points: list[Point], places: list[Place], generator: random.Random) -
     """At one of the files that are written or removed, one file after the other in an order of chance."""
     of = _finals(points)
     if not places:
-        places += dict.fromkeys((point["kind"], final) for point, final in zip(points, of))
+        found = list(dict.fromkeys((point["kind"], final) for point, final in zip(points, of)))
+        places += found + 2 * [place for place in found if place[0] == "write"]
         generator.shuffle(places)
     place = places.pop()
     point = generator.choice([each for each, final in zip(points, of) if (each["kind"], final) == place])

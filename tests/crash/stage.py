@@ -120,16 +120,18 @@ class Stage:
         except Exception:  # it is told of by broken()
             return set()
 
+    def differs(self, run: str, over: bool) -> list[str]:
+        """Where the results are not those of a run."""
+        found = differences(self.out, self.reference / run)
+        if over:  # a cell's name tells what it depends on: those of the other run are nobody's, or have replaced these
+            found = [line for line in found if not re.match(f"cells/.*({NOBODY}|is missing)$", line)]
+        return found
+
     def finish(self, status: int | None, over: bool = False, other: bool = False) -> None:
         """What must be true when the command has run to its end: that it did as this run, or as the other one."""
         if status != self.command.status:
             self.note("failed", ["hangs" if status is None else f"exit status {status}", *last_lines(self.folder)[-1:]])
-        found = differences(self.out, self.reference / ("other" if other else "this"))
-        if over:  # a cell's name tells what it depends on: those of the other run are nobody's, or have replaced these
-            found = [
-                line for line in found if not (line.startswith("cells/") and ("is missing" in line or NOBODY in line))
-            ]
-        self.note("differs", found)
+        self.note("differs", self.differs("other" if other else "this", over))
         self.note("sum open at the end", open_sums(self.out))
         self.found["left over"] = len(leftovers(self.out))
         self.found["left in the temporary folder"] = len(list((self.folder / "tmp").glob("tmp*")))

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compare import differences, leftovers
+from compare import leftovers
 from stage import Stage, last_lines, said, wait
 from world import Command
 
@@ -96,7 +96,7 @@ def two_at_once(stage: Stage, trial: Trial) -> None:
         stage.found["second"] = "was refused"
         stage.found["said"] = said(stage, REFUSED, "log of the second")
     # who ends last has the last word, or both have done the same
-    this, other = (len(differences(stage.out, stage.reference / run)) for run in ("this", "other"))
+    this, other = (len(stage.differs(run, trial.over)) for run in ("this", "other"))
     stage.finish(status, trial.over, other=trial.over and second == stage.command.status and other < this)
 
 
@@ -107,7 +107,7 @@ def full_disk(stage: Stage, trial: Trial) -> None:
         largest = None if change else {"CRASH_FILE_SIZE": str(max(64, int(trial.room * needed / 8)))}
         stage.found["disk"] = "tmpfs" if change else "limit on the size of a file"
         status = stage.run(environment=largest)
-        stage.found["room"] = "enough" if differences(stage.out, stage.reference / "this") == [] else "too little"
+        stage.found["room"] = "enough" if stage.differs("this", over=False) == [] else "too little"
         if stage.found["room"] == "too little":
             stage.found["said"] = said(stage, FULL)
             stage.found["last line"] = last_lines(stage.folder)[-1]
@@ -177,6 +177,8 @@ def wrong(found: dict[str, Any]) -> bool:
 
 def perform(trial: Trial, command: Command, folder: Path, world: Path, reference: Path) -> dict[str, Any]:
     """Do one trial in a folder, which is gone where nothing was wrong; returns what was found."""
+    if (folder / "disk").is_mount():  # of a search that was killed itself
+        subprocess.run(["umount", str(folder / "disk")], check=True)
     shutil.rmtree(folder, ignore_errors=True)
     stage = Stage(folder, world, command, reference)
     stage.out.parent.mkdir(parents=True)

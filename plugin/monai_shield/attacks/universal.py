@@ -37,7 +37,7 @@ from monai_shield.attacks.problem import (
     share_held,
 )
 from monai_shield.attacks.targets import Target
-from monai_shield.utils import atomic_path, first_line, read_weights, seed_torch
+from monai_shield.utils import first_line, read_weights, save_tensors, seed_torch
 
 __all__ = ["UniversalPerturbation"]
 
@@ -206,8 +206,7 @@ class UniversalPerturbation(Attack):
         Raises:
             RuntimeError: when there is none yet.
         """
-        with atomic_path(Path(path)) as temporary:
-            torch.save(self.state_dict(), temporary)
+        save_tensors(self.state_dict(), Path(path))
 
     def state_dict(self) -> dict[str, Any]:
         """What :meth:`save` writes: "perturbation" (C,spatial), "velocity", "history" and the "settings" of the fit.

@@ -19,7 +19,7 @@ from .entropy import MeanEntropy, entropy
 from .plausibility import Judgement, Plausibility
 from .radial_power import RadialLogPower
 from .reconstruction import ReconstructionBatch, ReconstructionDetector
-from .record import Record, differences, settings_of, shield_record, weights_sum
+from .record import Record, differences, module_record, settings_of, shield_record, weights_sum
 from .sequential import SequentialDetector, sequential_score
 from .spectrum_norm import SpectrumNorm
 from .statistics import number_of_classes, predicted_label, subject_statistics
@@ -61,6 +61,7 @@ __all__ = [
     "differences",
     "entropy",
     "jensen_shannon",
+    "module_record",
     "number_of_classes",
     "predicted_label",
     "sequential_score",

@@ -23,7 +23,7 @@ import torch
 from monai.transforms import Compose, LoadImage
 from torch import nn
 
-__all__ = ["Record", "differences", "settings_of", "shield_record", "weights_sum"]
+__all__ = ["Record", "differences", "module_record", "settings_of", "shield_record", "weights_sum"]
 
 #: Part of a shield ("target", "detector", ...) to what is settled about it: name of a setting to its value, in words.
 Record = dict[str, dict[str, str]]
@@ -48,20 +48,36 @@ def shield_record(
         detector: settings and weights count, its calibration does not.
         reformer: likewise.
         preprocessing: from file to network; transforms that only check (``only_checks``) do not count.
-        target: only its weights count: it may be wrapped, or compiled.
+        target: likewise; it may be wrapped, or compiled.
         settings: anything else, such as the allowed false-positive rate.
 
     Returns:
         one entry for each part that is given, and one for the settings.
     """
     record = {"settings": dict(settings_of(settings))}
-    for name, module in (("detector", detector), ("reformer", reformer)):
-        record[name] = dict(settings_of(module)) | ({} if module is None else {"weights": weights_sum(module)})
+    record |= {"detector": module_record(detector), "reformer": module_record(reformer)}
     if preprocessing is not None:
         record["preprocessing"] = dict(settings_of(preprocessing))
     if target is not None:
-        record["target"] = {"weights": weights_sum(target)}
+        record["target"] = module_record(target)
     return record
+
+
+def module_record(module: nn.Module | None) -> dict[str, str]:
+    """Settings of a module and the sum of its weights; wrappers do not count, nor do the settings of TorchScript."""
+    if module is None:
+        return dict(settings_of(None))
+    inner = _unwrapped(module)
+    settings = {} if isinstance(inner, torch.jit.ScriptModule) else dict(settings_of(inner))
+    return settings | {"weights": weights_sum(inner)}
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside DistributedDataParallel or torch.compile."""
+    inner: Any = module
+    while isinstance(inner, nn.Module):
+        module, inner = inner, getattr(inner, "module", getattr(inner, "_orig_mod", None))
+    return module
 
 
 def differences(recorded: Record, found: Record) -> list[str]:
@@ -88,11 +104,8 @@ def differences(recorded: Record, found: Record) -> list[str]:
 
 def weights_sum(module: nn.Module) -> str:
     """SHA-256 sum of a module's weights and their names, wherever they lie in memory; wrappers do not count."""
-    inner: Any = module
-    while isinstance(inner, nn.Module):  # of DistributedDataParallel, and of torch.compile
-        module, inner = inner, getattr(inner, "module", getattr(inner, "_orig_mod", None))
     found = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(_unwrapped(module).state_dict().items()):
         if isinstance(value, torch.Tensor):
             found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
             found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

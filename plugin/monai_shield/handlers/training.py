@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import logging
 import time
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ from tqdm import tqdm
 
 from monai_shield.detectors.record import settings_of
 from monai_shield.locks import RefusedError, one_run
-from monai_shield.utils import atomic_path, seed_torch
+from monai_shield.utils import atomic_path, save_tensors, seed_torch
 
 __all__ = ["EpochSeed", "LearningCurve", "ResumableCheckpoint", "TrainingProgress"]
 
@@ -212,11 +211,7 @@ class ResumableCheckpoint:
     def save(self, engine: Engine) -> None:
         saved: dict[str, Any] = {name: part.state_dict() for name, part in self.state.items()}
         saved |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "rng": torch.get_rng_state()}
-        # torch tells of a full disk as of a position that it did not expect: the file is not written by torch
-        whole = io.BytesIO()
-        torch.save(saved | {"settings": self.settings}, whole)
-        with atomic_path(self.path) as temporary:
-            temporary.write_bytes(whole.getbuffer())
+        save_tensors(saved | {"settings": self.settings}, self.path)
 
     def released(self, engine: Engine) -> None:
         self.lock.close()

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from monai_shield.detectors import Detector, Record, UncalibratedError, differences, shield_record, weights_sum
+from monai_shield.detectors import Detector, Record, UncalibratedError, differences, module_record, shield_record
 
 __all__ = ["RecordCheck"]
 
@@ -67,7 +67,7 @@ class RecordCheck:
             return
         if not isinstance(network, torch.nn.Module):
             raise ValueError(f"a calibrated shield takes the target itself, a module, not a {type(network).__name__}.")
-        self._refuse({"target": {"weights": weights_sum(network)}})
+        self._refuse({"target": module_record(network)})
         self._known = weakref.ref(network)
 
     def _refuse(self, found: Record) -> None:

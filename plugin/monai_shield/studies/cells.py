@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -24,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_shield.utils import atomic_path
+from monai_shield.utils import save_tensors
 
 __all__ = ["CellStore", "Key", "file_name", "fingerprint_of", "presented"]
 
@@ -74,11 +73,7 @@ class CellStore:
     def put(self, volume: str, name: str, fingerprint: str, cells: dict[str, Any]) -> dict[str, Any]:
         """Keep a result, which is returned. Arguments as in :meth:`get`."""
         path = self.path(volume, name, fingerprint)
-        # torch tells of a full disk as of a position that it did not expect: the file is not written by torch
-        whole = io.BytesIO()
-        torch.save({"fingerprint": fingerprint, "cells": cells}, whole)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(whole.getbuffer())
+        save_tensors({"fingerprint": fingerprint, "cells": cells}, path)
         for old in path.parent.glob(f"{file_name(name)}.*.pt"):
             if old != path:
                 old.unlink(missing_ok=True)

@@ -137,14 +137,14 @@ class CheckNiftiFile(Transform):
                 raise ValueError("its qform is not a rotation.") from error
             apart = np.linalg.norm((_corners(image.shape) @ (header.get_sform() - qform).T)[:, :3], axis=1).max()
             if not apart <= self.tolerance:  # NaN too
-                raise ValueError(f"sform and qform disagree by up to {apart:.1f} mm.")
+                raise ValueError(f"sform and qform disagree by up to {_number(apart)} mm.")
 
     def _check_size(self, image: nib.Nifti1Pair) -> None:
         """What the image comes to in mm and, resampled, in voxels, before any of it is allocated."""
         affine, shape = image.affine, image.shape[:3]
         extent = (np.linalg.norm(affine[:3, :3], axis=0) * shape).max()
         if extent > self.max_extent:
-            raise ValueError(f"is {extent:.0f} mm long, more than {self.max_extent:.0f}: is its unit mm?")
+            raise ValueError(f"is {_number(round(extent))} mm long, more than {self.max_extent:.0f}: is its unit mm?")
         # in float32, as headers and many programs hold it, such an origin would swallow the voxels
         far, limit = np.abs(_corners(shape) @ affine.T).max(), 10 * self.max_extent
         if far > limit:
@@ -177,9 +177,16 @@ class CheckNiftiFile(Transform):
         except Exception as error:
             raise ValueError(f"is damaged: {first_line(error)}") from error
         if found < expected:
-            raise ValueError(f"is truncated: {found} of {expected} bytes are there.")
+            raise ValueError(f"is truncated: {found} of {_number(expected)} bytes are there.")
         if found > 2 * expected + CHUNK:
-            raise ValueError(f"holds far more than the {expected} bytes that its header tells of.")
+            raise ValueError(f"holds far more than the {_number(expected)} bytes that its header tells of.")
+
+
+def _number(value: float) -> str:
+    """A number as a person reads it: a header may hold 1e38."""
+    if not abs(value) < 1e12:
+        return f"{value:.2g}"
+    return str(value) if isinstance(value, int) else f"{value:.1f}"
 
 
 def _corners(shape: Sequence[int]) -> np.ndarray:

@@ -25,7 +25,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 from typing_extensions import Self
 
-from monai_shield.utils import atomic_path, first_line, read_weights
+from monai_shield.utils import first_line, read_weights, save_tensors
 
 __all__ = [
     "StandardizeFrequency",
@@ -151,8 +151,7 @@ class StandardizeFrequency(Transform):
             RuntimeError: When not fitted.
         """
         state = {"mean": self.mean.cpu(), "std": self.std.cpu(), "eps": self.eps}
-        with atomic_path(path) as temporary:
-            torch.save(state, temporary)
+        save_tensors(state, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
