@@ -55,12 +55,7 @@ bench: $(VENV)/installed ## the tables of benchmarks/
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/training.py
 
-bench-FUZZ_N ?= 600
-FUZZ_SEED ?= 0
-fuzz: $(VENV)/installed ## search for files and bundles that are not answered rightly (FUZZ_N=600 FUZZ_SEED=0); killed, it goes on
-	$(BIN)/python tests/fuzz/run.py --number $(FUZZ_N) --seed $(FUZZ_SEED) --output runs/fuzz
-
-peers: $(PEERS)/peers ## speed and memory of the attacks beside those of other libraries
+bench-peers: $(PEERS)/peers ## speed and memory of the attacks beside those of other libraries
 	$(PEERS)/bin/python benchmarks/attacks.py
 
 FROM ?= runs/paper_compact

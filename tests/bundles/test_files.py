@@ -183,6 +183,17 @@ def test_upper_case_endings_are_files_too_and_others_are_named(infer, brain_file
     assert any("passed over: c.mgz" in entry.getMessage() for entry in caplog.records)
 
 
+def test_a_sharp_is_a_name_in_a_folder_and_no_file_where_monai_changes_it(infer, brain_file, tmp_path):
+    """On the command line MONAI makes "::" of it: an error, and no label of another file."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    sharp = brain_file().rename(folder / "a#b.nii.gz")
+    assert infer(str(folder), tmp_path / "out") == 0
+    assert label(tmp_path / "out", "a#b").shape == nib.load(sharp).shape
+    assert infer([sharp], tmp_path / "changed") == 1
+    assert record(tmp_path / "changed", "a::b")["reason"] == "no such file."
+
+
 @pytest.mark.parametrize("link", [False, True])
 def test_results_never_go_where_an_input_lies(link, infer, brain_file, tmp_path):
     """The label of a.nii.gz would write over the input a_seg.nii.gz."""

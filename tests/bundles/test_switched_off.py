@@ -11,12 +11,15 @@
 """A shield whose own files or settings were changed refuses, also where all sums fit."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from monai.bundle import ConfigParser, run
 
 from monai_shield.utils import write_sum
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -70,6 +73,8 @@ CALIBRATIONS = {
         lambda c: c | {"scores": c["scores"] * 0, "threshold": 0.0, "volume_limit": 0.0},
         "the same score",
     ),
+    "a number that is none": (lambda c: c | {"num_volumes": None}, "its calibration is damaged"),
+    "scores that are no tensor": (lambda c: c | {"scores": [1.0]}, "its calibration is damaged"),
     "something else": (lambda c: c | {"trust_me": True}, "trust_me"),
     "no record": (lambda c: c | {"made_with": {}}, "does not say what it was made with"),
     "a record of nothing": (lambda c: c | {"made_with": {"settings": {}}}, "nothing is known of the detector"),
@@ -93,13 +98,12 @@ def test_a_calibration_that_could_not_have_been_made_is_refused(name, root, brai
 
 # --- what stands in the config ----------------------------------------------------------------------------------------
 
-SPECTRUM = "detector_def#detectors#spectrum"
 SETTINGS = {
     "another low-pass radius": (
         {"spectrum_detector#network#filter#radius": 0.4},
         "detector.detectors.spectrum.network.filter.radius is 0.4, not 0.15",
     ),
-    "another rule": ({"detector_def#rule": "mean"}, "detector.rule is 'mean', not 'max'"),
+    "another rule of combination": ({"detector_def#rule": "mean"}, "detector.rule is 'mean', not 'max'"),
     "no reformer": ({"inferer#reformer": "$None"}, "reformer is None, not monai_shield"),
     "another filter": ({"reformer_def#filter#radius": 2}, "reformer.filter"),
     "no residual": ({"reformer_def#residual": False}, "reformer.residual is False, not True"),
@@ -183,3 +187,11 @@ def test_the_calibration_of_a_site_can_be_made_from_weights_whose_own_is_refused
     made = torch.load(tmp_path / "site" / "shield" / "detector.pt", weights_only=True)["_extra_state"]
     assert made["threshold"] < 1e6
     assert set(made["made_with"]) == {"settings", "detector", "reformer", "preprocessing", "target"}
+
+
+def test_the_page_has_a_row_for_each_of_these():
+    page = (REPOSITORY / "docs" / "bad_input.md").read_text()
+    section = page.partition("\n## Switched off by its own files\n")[2].partition("\n## ")[0]
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in section.splitlines() if line.startswith("| ")}
+    others = {"change", "---", "permuted classes, or any other weights"}
+    assert set(rows) - others == set(CALIBRATIONS) | set(SETTINGS)

@@ -49,6 +49,7 @@ WRONG = {
     "nowhere": ({"affine": moved(0, 3, np.nan)}, "would lie nan mm off"),
     "cropped": ({"values": VALUES[:2]}, r"would have shape \(2, 4, 5\), not \(3, 4, 5\)"),
     "permuted": ({"values": VALUES.T}, "would have shape"),
+    "classes not chosen": ({"values": np.stack([VALUES] * 2, -1)}, "2 channels that hold more than 0 and 1"),
     "probabilities": ({"values": VALUES / 60}, "type float64"),
 }
 
@@ -60,6 +61,17 @@ def test_anything_else_is_refused_and_names_the_image(name, image, tmp_path):
         check_written(save(tmp_path / "label.nii.gz", **how), image)
     assert str(error.value).startswith(f"'{image}': ")
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_labels_of_their_own_lie_along_the_last_axis(image, tmp_path):
+    check_written(save(tmp_path / "label.nii", np.stack([VALUES % 2, VALUES % 3 == 0], -1).astype(np.uint8)), image)
+
+
+def test_those_of_a_softmax_may_not(image, tmp_path):
+    label = save(tmp_path / "label.nii", np.zeros((*VALUES.shape, 2), np.uint8))
+    check_written(label, image, "sigmoid")
+    with pytest.raises(ValueError, match=r"would have shape \(3, 4, 5, 2\), not \(3, 4, 5\)"):
+        check_written(label, image, "softmax")
 
 
 def test_half_a_label_is_none(image, tmp_path):

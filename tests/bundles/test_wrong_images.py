@@ -76,8 +76,6 @@ def shipped():
     detector, reformer, preprocessing, network = (
         parser.get_parsed_content(name) for name in ("detector", "reformer", "preprocessing", "network")
     )
-    if detector.calibrated().plausibility is None:
-        pytest.skip("the bundle was calibrated before there was plausibility.")
     load_weights(network, parser.get_parsed_content("target_weights"))
     plausible = Plausibility(**detector.calibrated().plausibility)
     return ShieldCalibrator(network, detector, reformer), preprocessing, plausible
@@ -149,3 +147,13 @@ def test_left_out_one_by_one_no_clean_subject_is_rejected(shipped):
     assert len(subjects) >= 15
     for number, subject in enumerate(subjects):
         assert not Plausibility.fit(subjects[:number] + subjects[number + 1 :]).judge(subject).reason
+
+
+def test_the_page_has_a_row_for_each_of_these_and_no_other():
+    page = (SHIPPED.parents[1] / "docs" / "bad_input.md").read_text()
+    section = page.partition("\n## What does not belong\n")[2].partition("\n## ")[0]
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in section.splitlines() if line.startswith("| ")}
+    assert set(rows) - {"image", "---"} == set(WHOLE) | set(SLABS)
+    for name, (_, reason) in (WHOLE | SLABS).items():
+        assert f"| {'accepted' if reason is None else 'rejected'} |" in rows[name]
+        assert (reason or "").removesuffix(" is").removesuffix(" are as") in rows[name]

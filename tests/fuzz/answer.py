@@ -88,9 +88,12 @@ def answer(
                 logging_file=False,
                 **{"device": "cpu", **(settings or {})},
             )
-    except SystemExit as stop:  # words instead of a number are one line on the console
-        found.code = stop.code if isinstance(stop.code, int) else None
-        found.errors = [f"SystemExit: {stop.code}"] if found.code is None else []
+    except SystemExit as stop:
+        if isinstance(stop.code, str):  # the line that a run ends with that could not begin
+            found.code = None
+            found.errors.append(stop.code)
+        else:
+            found.code = stop.code
     except Exception as error:
         found.code = None
         cause: BaseException | None = error

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, LoadImaged
+from monai.transforms import Compose, LoadImaged, Orientationd
 
-from monai_shield.transforms import CheckNiftiFile, CheckNiftiFiled, CheckVolume, CheckVolumed
+from monai_shield.transforms import CheckNiftiFile, CheckNiftiFiled, CheckVolume, CheckVolumed, OwnSpacingd
 
 VALUES = np.random.default_rng(0).integers(0, 100, (6, 7, 8)).astype(np.int16)
 
@@ -43,6 +43,16 @@ def damaged(image, change):
     content = bytearray(image.to_bytes())
     change(content)
     return bytes(content)
+
+
+def united(code):
+    image = nifti()
+    image.header["xyzt_units"] = code
+    return image
+
+
+def grow(content, size):
+    content[42:48] = np.array([size] * 3, dtype="<i2").tobytes()
 
 
 def put(content, offset, *numbers):
@@ -81,6 +91,15 @@ REFUSED = {
     "flat affine": (damaged(nifti(qform=0), lambda c: put(c, 280, 0, 0, 0, 0)), "affine cannot be inverted"),
     "NaN affine": (damaged(nifti(qform=0), lambda c: put(c, 280, np.nan)), "affine cannot be inverted"),
     "NaN qform": (damaged(nifti(), lambda c: put(c, 268, np.nan)), "sform and qform disagree by up to nan"),
+    "in meters": (united(1), "its voxel size is in meters; expected mm"),
+    "in micrometers": (united(3), "its voxel size is in micrometers"),
+    "in a unit that nobody knows": (united(5), "a unit of the unknown code 5"),
+    "an origin that swallows the voxels": (
+        nifti(affine=np.diag([-2.0, 1.5, 1.0, 1.0]) + 1e20 * np.eye(4, k=3)),
+        "lies 1e\\+20 mm from the origin, more than 10000",
+    ),
+    "a number beyond reading": (moved(nifti(), (0, 1e30, 0)), "disagree by up to 1e\\+30 mm"),
+    "more voxels than are allowed": (damaged(nifti(), lambda c: grow(c, 2000)), "has 8e\\+09 voxels, more than 2.7e"),
     "voxels of 1000 µm": (nifti(affine=np.diag([-1000.0, 1000, 1000, 1])), "is 8000 mm long, more than 1000"),
 }
 # A mirror image in the qform, which is what happens when software rewrites one of the two.
@@ -149,6 +168,24 @@ def test_tolerance_and_extent_are_settings(tmp_path):
     assert CheckNiftiFile(tolerance=31)(far) == far
     large = write(tmp_path / "large.nii", REFUSED["voxels of 1000 µm"][0])
     assert CheckNiftiFiled("image", max_extent=9000)({"image": large}) == {"image": large}
+
+
+@pytest.mark.parametrize(
+    ("shape", "diagonal"), [((64, 4, 64), (-6, 240, 5.9)), ((64, 64, 4), (-6, 5.9, 240)), ((4, 64, 64), (-240, 6, 5.9))]
+)
+def test_the_size_after_resampling_is_known_before_anything_is_loaded(shape, diagonal, tmp_path):
+    """70 KB that pass the largest extent and would ask for 21 GB; the number is what resampling makes of it."""
+    path = write(tmp_path / "scan.nii", nifti(np.ones(shape, np.uint8), np.diag([*map(float, diagonal), 1.0])))
+    check = CheckNiftiFile(pixdim=(1, 1, 1), max_voxels=2**25)
+    with pytest.raises(ValueError, match=r"has 1e\+08 voxels once resampled, more than 3\.4e\+07"):
+        check(path)
+    small = write(tmp_path / "small.nii", nifti(np.ones((6, 4, 5), np.uint8), np.diag([-3.0, 4.0, 2.0, 1.0])))
+    loaded = LoadImaged("image", ensure_channel_first=True)({"image": str(small)})
+    made = OwnSpacingd("image", (1, 1, 1))(Orientationd("image", "LAS", labels=None)(loaded))["image"]
+    voxels = made[0].numel()
+    assert CheckNiftiFile(pixdim=(1, 1, 1), max_voxels=voxels)(small) == small
+    with pytest.raises(ValueError, match="once resampled"):
+        CheckNiftiFile(pixdim=(1, 1, 1), max_voxels=voxels - 1)(small)
 
 
 @pytest.mark.parametrize("loaded", [VALUES, torch.from_numpy(VALUES), MetaTensor(VALUES), None, 5])

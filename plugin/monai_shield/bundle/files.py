@@ -28,6 +28,7 @@ from tqdm import tqdm
 from monai_shield.bundle.names import check_names, file_stem, shown
 from monai_shield.bundle.written import check_written
 from monai_shield.locks import one_run
+from monai_shield.networks.heads import Head, check_head
 from monai_shield.utils import TEMPORARY, atomic_path, first_line
 
 __all__ = ["FileRunner", "root_cause"]
@@ -54,6 +55,7 @@ class FileRunner:
         preprocessing: from file to network.
         output_dir: folder of the results; one run at a time.
         staging_dir: folder where the postprocessing saves; emptied. By default ``.unchecked`` in ``output_dir``.
+        head: what the target's channels stand for, to know how many channels a label may have.
 
     Raises:
         ValueError: where two files have the same name, so that one result would overwrite the other, or where the
@@ -67,11 +69,13 @@ class FileRunner:
         preprocessing: Any,
         output_dir: str | Path,
         staging_dir: str | Path | None = None,
+        head: Head | None = None,
     ) -> None:
         self.evaluator = evaluator
         # Else ignite keeps the remains of a run that failed, and the next one, on the next file, does nothing.
         self.evaluator.interrupt_resume_enabled = False
         self.datalist = list(datalist)
+        self.head = check_head(head)
         self.output_dir = Path(output_dir)
         self.staging_dir = self.output_dir / ".unchecked" if staging_dir is None else Path(staging_dir)
         check_names([entry["image"] for entry in self.datalist], self.output_dir)
@@ -157,7 +161,7 @@ class FileRunner:
             raise ValueError(
                 f"'{file}': the postprocessing saved {len(found)} labels to '{self.staging_dir}', not one."
             )
-        check_written(found[0], file)
+        check_written(found[0], file, self.head)
         return {"file": file, "status": "rejected" if decision["rejected"] else "accepted", **decision}, found[0]
 
     def _fail(self, label: Path, decision: Path, record: Record) -> None:

@@ -67,9 +67,9 @@ def check_names(files: Sequence[Any], output_dir: Path) -> None:
     twice = [name for name, times in Counter(file_stem(file) for file in files).items() if times > 1]
     if twice:
         raise ValueError(f"several files are named {', '.join(twice)}: their results would overwrite one another.")
-    folder = output_dir.resolve()
-    for file in map(Path, map(str, files)):
-        if folder in (file.absolute().parent.resolve(), file.resolve().parent):
+    folder = os.path.realpath(output_dir)
+    for file in map(str, files):  # realpath does not mind a loop of links, which is refused as no file
+        if folder in (os.path.realpath(os.path.dirname(file)), os.path.dirname(os.path.realpath(file))):
             raise ValueError(f"output_dir '{output_dir}' is the folder of the input '{file}': choose another.")
 
 

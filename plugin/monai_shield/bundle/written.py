@@ -18,18 +18,21 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from monai_shield.networks.heads import Head
+
 __all__ = ["check_written"]
 
 SHIFT = 0.01  # of a voxel that a corner may lie elsewhere, for rounding
 
 
-def check_written(label: str | Path, image: str | Path) -> None:
+def check_written(label: str | Path, image: str | Path, head: Head | None = None) -> None:
     """
     Check that a label lies where its image lies.
 
     Args:
         label: written NIfTI file.
         image: NIfTI file it is for.
+        head: of the target: the labels of a sigmoid head may lie along a further axis, those of a softmax may not.
 
     Raises:
         ValueError: where its shape, the place of its voxels or the type of its values is another, naming the image.
@@ -37,7 +40,7 @@ def check_written(label: str | Path, image: str | Path) -> None:
     written: Any = nib.load(label)
     file: Any = nib.load(image)
     shape = file.shape[:3]
-    if written.shape[:3] != shape:  # a sigmoid head's labels lie along the last axis
+    if written.shape[:3] != shape or (written.ndim > 3 and head == "softmax"):
         raise ValueError(f"'{image}': its label would have shape {written.shape}, not {shape}: nothing is written.")
     far = np.array(shape) - 1
     corners = np.array([[*(far * pick), 1.0] for pick in np.ndindex(2, 2, 2)])
@@ -48,4 +51,6 @@ def check_written(label: str | Path, image: str | Path) -> None:
         raise ValueError(f"'{image}': its label would lie {apart:.3g} mm off: nothing is written.")
     if not np.issubdtype(written.get_data_dtype(), np.integer):
         raise ValueError(f"'{image}': its label is of type {written.get_data_dtype()}, not whole numbers.")
-    np.asarray(written.dataobj)  # it can be read to its end
+    values = np.asarray(written.dataobj)  # to its end
+    if values.ndim > 3 and values.max(initial=0) > 1:
+        raise ValueError(f"'{image}': its label has {values.shape[3]} channels that hold more than 0 and 1.")

@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from monai_shield.utils import first_line
+
 from .calibration import Calibration
 from .precision import at_least_float32, full_precision
 from .views import Views
@@ -80,9 +82,14 @@ class Detector(torch.nn.Module):
         return {} if self.calibration is None else self.calibration.state()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        calibration = Calibration(**state) if state else None
-        if calibration is not None:
-            self.check_calibration(calibration)
+        try:
+            calibration = Calibration(**state) if state else None
+            if calibration is not None:
+                self.check_calibration(calibration)
+        except ValueError:
+            raise
+        except Exception as error:  # entries of other kinds than a calibration has, or others
+            raise ValueError(f"its calibration is damaged: {first_line(error)}") from error
         self.calibration = calibration
 
     def check_calibration(self, calibration: Calibration) -> None:

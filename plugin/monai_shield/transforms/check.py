@@ -43,6 +43,9 @@ __all__ = [
 
 
 CHUNK = 1 << 24  # bytes read at once
+#: Codes of the NIfTI header, in the three lowest bits of xyzt_units; where none is given it is mm by custom.
+UNITS_OF_MM = (0, 2)
+UNITS = {1: "meters", 3: "micrometers"}
 
 
 class CheckNiftiFile(Transform):
@@ -127,9 +130,11 @@ class CheckNiftiFile(Transform):
             raise ValueError("has neither sform nor qform: which side is left cannot be known.")
         if not np.isfinite(image.affine).all() or abs(np.linalg.det(axes)) < 1e-6:
             raise ValueError("its affine cannot be inverted: the size of a voxel is unknown.")
-        unit = header.get_xyzt_units()[0]
-        if unit not in ("mm", "unknown"):
-            raise ValueError(f"its voxel size is in the unit {unit}; expected mm.")
+        unit = int(header["xyzt_units"]) % 8
+        if unit not in UNITS_OF_MM:
+            raise ValueError(
+                f"its voxel size is in {UNITS.get(unit, f'a unit of the unknown code {unit}')}; expected mm."
+            )
         if header["sform_code"] > 0 and header["qform_code"] > 0:
             try:
                 qform = header.get_qform()
