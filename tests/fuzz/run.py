@@ -44,7 +44,7 @@ from tqdm import tqdm  # noqa: E402
 from fuzz.bench import strange  # noqa: E402
 from fuzz.pool import solve_all  # noqa: E402
 from fuzz.scans import SUBJECTS, load_scans, plain_image  # noqa: E402
-from fuzz.table import kinds_of_wrong, reasons, summary, write_docs  # noqa: E402
+from fuzz.table import fill_page, kinds_of_wrong, reasons, summary  # noqa: E402
 from support.tiny_bundle import make_tiny_bundle, noisy  # noqa: E402
 
 #: In-plane size of the bundle's networks.
@@ -66,7 +66,7 @@ def search(
     output: str = "runs/fuzz",
     only: int | None = None,
     workers: int = 2,
-    docs: bool = False,
+    write_docs: bool = False,
 ) -> None:
     """
     Try mutations and print what became of them; ends with status 1 where one outcome is wrong.
@@ -77,7 +77,7 @@ def search(
         output: folder of the outcomes, of the wrong ones' files, and of what it works with.
         only: the number of one case, which is answered anew and printed.
         workers: processes.
-        docs: write the table into docs/bad_input.md.
+        write_docs: write the table into docs/bad_input.md.
     """
     folder = Path(output).resolve()
     code = digest()
@@ -106,8 +106,8 @@ def search(
     text = summary(outcomes, facts)
     (folder / "reasons.txt").write_text(reasons(outcomes) + "\n")
     print(text)
-    if docs:
-        write_docs(REPOSITORY / "docs" / "bad_input.md", text)
+    if write_docs:
+        fill_page(REPOSITORY / "docs" / "bad_input.md", text)
     if any(outcome["outcome"] == "wrong" for outcome in outcomes):
         print(f"\n{kinds_of_wrong(outcomes)}\n\nfiles and commands: {folder / 'wrong'}")
         raise SystemExit(1)

@@ -63,7 +63,7 @@ def reasons(outcomes: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"{number:5d}  {reason}" for reason, number in count.most_common())
 
 
-def write_docs(page: Path, text: str) -> None:
+def fill_page(page: Path, text: str) -> None:
     """
     Put the table between ``<!-- fuzz -->`` and ``<!-- /fuzz -->``.
 

@@ -25,7 +25,7 @@ from fuzz.idle import idle
 from fuzz.mutate_header import make as make_header
 from fuzz.oracle import Results, judge_start, plain_text_fault
 from fuzz.scans import LAS, Scan, plain_image
-from fuzz.table import table, write_docs
+from fuzz.table import fill_page, table
 from fuzz.twin import compare, twin_of
 from support.tiny_bundle import make_tiny_bundle, noisy
 
@@ -246,5 +246,5 @@ def test_the_table_counts_and_fills_its_place(tmp_path):
     assert lines[2:] == ["| a | 2 | 0 | 0 | 1 | 1 |", "| b | 1 | 1 | 0 | 0 | 0 |", "| all | 3 | 1 | 0 | 1 | 1 |"]
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- fuzz -->\nold\n<!-- /fuzz -->\nafter\n")
-    write_docs(page, "new")
+    fill_page(page, "new")
     assert page.read_text() == "before\n<!-- fuzz -->\nnew\n<!-- /fuzz -->\nafter\n"
