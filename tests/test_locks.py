@@ -27,15 +27,15 @@ from monai_shield.locks import RefusedError, lock_file, one_run, or_exit
 HOLDING = """
 import sys, time
 from monai_shield.locks import one_run
-with one_run(sys.argv[1]):
+with one_run(sys.argv[1], of_file=sys.argv[1].endswith('.pt')):
     print("within", flush=True)
     time.sleep(100)
 """
 
 
-@pytest.mark.parametrize("name", ["folder", "file.pt"])
+@pytest.mark.parametrize("name", ["folder", "folder.v2", "file.pt"])
 def test_a_second_process_is_refused_until_the_first_is_gone_however_it_goes(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "new" / name
+    path, of_file = tmp_path / "new" / name, name == "file.pt"
     plugin = Path(__file__).parents[1] / "plugin"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(plugin), os.environ.get("PYTHONPATH", "")])}
     holder = subprocess.Popen(
@@ -43,19 +43,19 @@ def test_a_second_process_is_refused_until_the_first_is_gone_however_it_goes(nam
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "within\n"
-    with pytest.raises(RefusedError, match=rf"another run writes to '.*{name}'"), one_run(path):
+    with pytest.raises(RefusedError, match=rf"another run writes to '.*{name}'"), one_run(path, of_file):
         pass
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
-    with one_run(path):
-        assert lock_file(path).is_file()
+    with one_run(path, of_file):
+        assert lock_file(path, of_file).is_file()
     assert not path.is_file()
 
 
 def test_what_is_done_beside_it_is_not_stopped(tmp_path: Path) -> None:
-    with one_run(tmp_path / "a.pt"), one_run(tmp_path / "b.pt"), one_run(tmp_path / "c"), one_run(tmp_path):
+    with one_run(tmp_path / "a.pt", True), one_run(tmp_path / "b.pt", True), one_run(tmp_path / "c"), one_run(tmp_path):
         pass
-    with one_run(tmp_path / "a.pt"):  # again
+    with one_run(tmp_path / "a.pt", True):  # again
         pass
 
 

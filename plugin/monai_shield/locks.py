@@ -31,25 +31,26 @@ class RefusedError(RuntimeError):
     """A run that may not start: its folder is in use, or holds what was made with other settings."""
 
 
-def lock_file(path: str | Path) -> Path:
-    """The file that is locked for a folder, in it, or for a file, beside it: that is what has a suffix."""
+def lock_file(path: str | Path, of_file: bool = False) -> Path:
+    """The file that is locked for a folder, in it, or for a file, beside it."""
     final = Path(path)
-    return final.with_name(f".{final.name}.lock") if final.suffix else final / ".lock"
+    return final.with_name(f".{final.name}.lock") if of_file else final / ".lock"
 
 
 @contextmanager
-def one_run(path: str | Path) -> Iterator[None]:
+def one_run(path: str | Path, of_file: bool = False) -> Iterator[None]:
     """
     Within it no other process that asks writes to a folder, or to a file. The lock ends with its process, however that
     ends; the file of it stays.
 
     Args:
         path: folder, which is made, or file.
+        of_file: whether it is a file.
 
     Raises:
         RefusedError: where another process is within it.
     """
-    lock = lock_file(path)
+    lock = lock_file(path, of_file)
     lock.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(lock, timeout=0)
     try:

@@ -235,6 +235,11 @@ def test_a_postprocessing_that_saves_nothing_is_an_error(infer, brain_file, tmp_
     assert "saved 0 labels" in record(tmp_path / "out", "brain")["reason"]
 
 
+def test_a_folder_with_a_dot_in_its_name_is_a_folder(infer, brain_file, tmp_path):
+    assert infer([brain_file()], tmp_path / "results.v2") == 0
+    assert record(tmp_path / "results.v2", "brain")["status"] == "accepted"
+
+
 def test_a_label_in_another_place_is_not_given_its_name(infer, brain_file, tmp_path):
     """An inversion that forgets a step: the label is the network's image, and lies elsewhere."""
     settings = {"postprocessing#transforms#2#_disabled_": True}

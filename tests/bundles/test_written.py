@@ -49,6 +49,7 @@ WRONG = {
     "nowhere": ({"affine": moved(0, 3, np.nan)}, "would lie nan mm off"),
     "cropped": ({"values": VALUES[:2]}, r"would have shape \(2, 4, 5\), not \(3, 4, 5\)"),
     "permuted": ({"values": VALUES.T}, "would have shape"),
+    "too many classes for its type": ({"values": np.uint8(VALUES + 100).astype(np.int8)}, "negative classes"),
     "classes not chosen": ({"values": np.stack([VALUES] * 2, -1)}, "2 channels that hold more than 0 and 1"),
     "probabilities": ({"values": VALUES / 60}, "type float64"),
 }

@@ -52,5 +52,7 @@ def check_written(label: str | Path, image: str | Path, head: Head | None = None
     if not np.issubdtype(written.get_data_dtype(), np.integer):
         raise ValueError(f"'{image}': its label is of type {written.get_data_dtype()}, not whole numbers.")
     values = np.asarray(written.dataobj)  # to its end
+    if values.min(initial=0) < 0:
+        raise ValueError(f"'{image}': its label holds negative classes: is its type too small?")
     if values.ndim > 3 and values.max(initial=0) > 1:
         raise ValueError(f"'{image}': its label has {values.shape[3]} channels that hold more than 0 and 1.")

@@ -187,7 +187,7 @@ class ResumableCheckpoint:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self.failed)
 
     def restore(self, engine: Engine) -> None:
-        self.lock.enter_context(one_run(self.path))
+        self.lock.enter_context(one_run(self.path, of_file=True))
         if not self.path.is_file():
             return
         saved = torch.load(self.path, map_location="cpu", weights_only=True)

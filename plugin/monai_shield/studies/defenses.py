@@ -236,7 +236,7 @@ class DefenseStudy:
         """Keep a trained network; what it took to go on is no longer needed."""
         self.cells.put(*key, {"state": _state(network)})
         checkpoint = self.checkpoint(*key)
-        for path in (checkpoint, lock_file(checkpoint)):
+        for path in (checkpoint, lock_file(checkpoint, of_file=True)):
             path.unlink(missing_ok=True)
 
     def checkpoint(self, volume: str, name: str, fingerprint: str) -> Path:

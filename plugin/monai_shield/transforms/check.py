@@ -43,6 +43,7 @@ __all__ = [
 
 
 CHUNK = 1 << 24  # bytes read at once
+BEYOND = 1 << 40  # voxels along an axis, or bytes of a file, that nothing has
 #: Codes of the NIfTI header, in the three lowest bits of xyzt_units; where none is given it is mm by custom.
 UNITS_OF_MM = (0, 2)
 UNITS = {1: "meters", 3: "micrometers"}
@@ -117,6 +118,8 @@ class CheckNiftiFile(Transform):
             raise ValueError("its voxels are colors (RGB); expected one gray value a voxel.")
         if np.issubdtype(dtype, np.complexfloating):
             raise ValueError("its voxels are complex numbers; expected magnitudes.")
+        if max(shape) > BEYOND:
+            raise ValueError("its header tells of a shape that no volume has.")
         if len(shape) < 3 or shape[3:] not in ((), (1,)):
             raise ValueError(f"has shape {shape}; expected one volume of three dimensions.")
         if min(shape[:3]) < 2:
@@ -174,6 +177,8 @@ class CheckNiftiFile(Transform):
     def _check_whole(image: Any) -> None:
         """Read to the end: whatever is compressed brings its own check sum, which nibabel alone does not get to."""
         expected = image.dataobj.offset + math.prod(image.shape) * image.get_data_dtype().itemsize
+        if expected > BEYOND:
+            raise ValueError("its header tells of more bytes than a file has.")
         found = 0
         try:
             with ImageOpener(image.file_map["image"].filename) as stream:
