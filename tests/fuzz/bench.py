@@ -137,7 +137,7 @@ class Bench:
                 for verdict in verdicts.values():
                     verdict.shared = True
         else:
-            verdicts = self._judge_files(mutants, Results(found, kept=not first.alone))
+            verdicts = self._judge_files(mutants, Results(found, kept=not first.alone, inputs=places))
         for number, mutant in mutants.items():
             changed = [file for file in mutant.files if (mutant.directory or Path()) / file in touched]
             if changed:

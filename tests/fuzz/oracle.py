@@ -125,10 +125,11 @@ class Results:
         answer: of the run.
         foreign: whether reasons may be in others' words, as where the bundle was altered.
         kept: whether the label of a rejected file is kept, not emptied.
+        inputs: files of the run: one that lies among the results is no label.
     """
 
-    def __init__(self, answer: Answer, foreign: bool = False, kept: bool = False) -> None:
-        self.foreign, self.kept = foreign, kept
+    def __init__(self, answer: Answer, foreign: bool = False, kept: bool = False, inputs: Sequence[Path] = ()) -> None:
+        self.foreign, self.kept, self.inputs = foreign, kept, set(inputs)
         self.answer, self.folder = answer, answer.output_dir
         self.summary: list[dict[str, Any]] = _json(self.folder / "shield.json") or []
         self.beside = {path: _json(path) for path in self._records()}
@@ -194,7 +195,8 @@ class Results:
     def _there(self, name: str) -> bool:
         """Whether there is a file of that name that no accepted file explains and that was no input of the run."""
         try:
-            return name not in self.explained and name not in self.answer.before and (self.folder / name).is_file()
+            path = self.folder / name
+            return name not in self.explained and path not in self.inputs and path.is_file()
         except OSError:  # the name is too long
             return False
 

@@ -89,6 +89,7 @@ def test_a_label_beside_an_error_is_wrong_and_without_it_the_file_is_refused(ans
     verdict, _, left = judge(1, [line])
     assert verdict.outcome == "wrong"
     assert left == ["scan_seg.nii.gz"]
+    assert judge(1, [line], ["scan_seg.nii.gz"])[0].outcome == "wrong"  # of an earlier run
     (out / "scan_seg.nii.gz").unlink()
     assert judge(1, [line])[0].outcome == "refused"
     assert judge(1, [])[0].outcome == "wrong"  # no line of the log names it
