@@ -76,10 +76,13 @@ def test_what_a_user_can_mend_ends_with_one_line() -> None:
         assert stopped.value.code == line
 
 
-def test_a_mistake_of_the_program_keeps_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_mistake_of_the_program_keeps_its_traceback(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("monai_shield.locks"), "disabled", False)  # as a bundle's logging.conf does
     with pytest.raises(ZeroDivisionError):
         or_exit(lambda: 1 / 0)
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "monai_shield.locks")
     with pytest.raises(SystemExit):
         or_exit(open, "nowhere/at/all")
     assert "FileNotFoundError" in caplog.text

@@ -9,6 +9,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,12 +78,12 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
     standardize.save(path)
     before = path.read_bytes()
 
-    def interrupted(state, file):
+    def interrupted(file, content):
         with open(file, "wb") as f:
-            f.write(b"half")
+            f.write(bytes(content)[: len(content) // 2])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(torch, "save", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         standardize.save(path)
     assert path.read_bytes() == before
