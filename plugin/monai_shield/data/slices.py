@@ -89,7 +89,6 @@ class SliceDataset(Dataset):
     ) -> None:
         self.keys = tuple(keys)
         self.transform = transform
-        self.axis = axis
         self.min_body = min_body
         self.volumes: list[dict[str, torch.Tensor]] = []
         self.items: list[tuple[int, int]] = []

@@ -48,7 +48,7 @@ def shield_record(
         detector: settings and weights count, its calibration does not.
         reformer: likewise.
         preprocessing: from file to network; transforms that only check (``only_checks``) do not count.
-        target: likewise; it may be wrapped, or compiled.
+        target: settings and weights count; it may be wrapped, or compiled.
         settings: anything else, such as the allowed false-positive rate.
 
     Returns:
