@@ -59,8 +59,8 @@ bench-peers: $(PEERS)/peers ## speed and memory of the attacks beside those of o
 	$(PEERS)/bin/python benchmarks/attacks.py
 
 FROM ?= runs/paper_compact
-TO ?= docs/study
-study-results: $(VENV)/installed ## take over the results of a study (FROM=runs/paper_compact TO=docs/study), then study-report
+TO ?= reproduction/results
+study-results: $(VENV)/installed ## take over the results of a study (FROM=runs/paper_compact TO=reproduction/results), then study-report
 	cp $(FROM)/results.json $(FROM)/spectra.npz $(TO)/
 	$(MAKE) study-report
 
@@ -70,13 +70,13 @@ study-networks: ## take over the networks of a study (FROM, TO), without what tr
 	mkdir -p $(TO)/networks
 	tar -C $(FROM)/cells -cf - --exclude='*.csv' --exclude='*.checkpoint' targets detectors rivals | tar -C $(TO)/networks -xf -
 
-study-report: $(VENV)/installed ## figures, pages and tables of docs/study, from each results.json and spectra.npz
-	$(BIN)/python -m monai_shield report docs/study
-	$(BIN)/python -m monai_shield report docs/study/further
-	$(BIN)/python docs/build.py
+study-report: $(VENV)/installed ## figures, pages and tables of reproduction/results, from each results.json and spectra.npz
+	$(BIN)/python -m reproduction report reproduction/results
+	$(BIN)/python -m reproduction report reproduction/results/further
+	$(BIN)/python -m docs.build
 
 docs: $(VENV)/installed ## fill the generated parts of the pages
-	$(BIN)/python docs/build.py
+	$(BIN)/python -m docs.build
 
 clean: ## remove what the targets made, not the runs of studies
 	rm -rf $(VENV) $(PEERS) demo build

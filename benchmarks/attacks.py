@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """
 DAG and PGD beside those of other libraries: time, peak memory, and whether the results agree.
 
@@ -53,7 +45,7 @@ from monai_shield.attacks.dag import logit_gap
 from monai_shield.attacks.loop import DIRECTIONS, Steepest, ascend, into_bounds, still_label
 from monai_shield.attacks.problem import Outcome, Problem
 from monai_shield.bundle import load_weights
-from monai_shield.data import body_share, embedded_cohort, slices_of, volume_datalist
+from monai_shield.data import embedded_cohort, foreground_share, slices_of, volume_datalist
 
 CONFIG = Path(__file__).parents[1] / "bundles" / "brain_mri_shield" / "configs" / "inference.json"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -198,7 +190,7 @@ def prepare(folder: str, quick: bool = False, threads: int = 2) -> None:
         parser = ConfigParser(ConfigParser.load_config_file(str(CONFIG)))
         volume = parser.get_parsed_content("preprocessing")({"image": scan["image"]})["image"].as_tensor().clamp(0, 1)
     slices = slices_of(volume, 1)
-    bearing = slices[body_share(slices) > 0.1]
+    bearing = slices[foreground_share(slices) > 0.1]
     fit = ResizeWithPadOrCrop((128, 128) if quick else (256, 256))
     chosen = bearing[torch.linspace(0, len(bearing) - 1, (2 if quick else 8) + 2).long()[1:-1]]
     images = {

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Defended against undefended inference of a whole volume: time and peak memory, each in a process of its own.
 
 The undefended run is MONAI's ``SliceInferer`` around the same target. Pairs of runs are taken in turn, and the ratio is
@@ -56,11 +48,13 @@ def one(kind: str, threads: int = 2, slices: int = 175, batch_size: int = 8) -> 
     else:
         inferer = SliceInferer(spatial_dim=1, roi_size=(192, 192), sw_batch_size=batch_size)
     grid = torch.stack(torch.meshgrid(*(torch.linspace(-1, 1, n) for n in (192, slices, 192)), indexing="ij"))
-    body = (grid.square().sum(0) < 0.6).float()
-    volume = (body * (0.5 + 0.1 * torch.randn(body.shape, generator=torch.Generator().manual_seed(0))))[None, None]
+    foreground = (grid.square().sum(0) < 0.6).float()
+    volume = (foreground * (0.5 + 0.1 * torch.randn(foreground.shape, generator=torch.Generator().manual_seed(0))))[
+        None, None
+    ]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with torch.no_grad():
-        inferer(volume[:, :, :, slices // 2 :][:, :, :, : 2 * batch_size], network)  # warm up, where there is body
+        inferer(volume[:, :, :, slices // 2 :][:, :, :, : 2 * batch_size], network)  # warm up
         start = time.perf_counter()
         logits = inferer(volume, network)
         seconds = time.perf_counter() - start

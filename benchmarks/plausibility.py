@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What the check of plausibility is worth: clean scans it rejects, wrong images it catches, beside the detector alone.
 
 The statistics of the training and validation subjects say what is plausible; the scans of a split are then judged
@@ -155,8 +147,8 @@ def main(
         done[kind, scan["id"]] = row = {"key": (kind, scan["id"]), **row}
         with path.open("a") as stream:
             stream.write(json.dumps(row) + "\n")
-    persons = [scan["person"] for scan in scans]
-    count = len(set(persons))
+    subjects = [scan["subject"] for scan in scans]
+    count = len(set(subjects))
     print(f"{datetime.date.today()}, {split}: {len(scans)} scans of {count} subjects; plausible is what comes near to ")
     print(f"{len(subjects)} clean subjects. Rejected scans, and the 95 % interval of the rate (Wilson, by subject).\n")
     print("| image | detector alone | plausibility alone | either |\n|---|---|---|---|")
@@ -164,7 +156,7 @@ def main(
         cells = []
         for rule in (["detector"], ["plausibility"], ["detector", "plausibility"]):
             hit = np.array([any(done[kind, scan["id"]][name] for name in rule) for scan in scans])
-            rates = [hit[[other == person for other in persons]].mean() for person in dict.fromkeys(persons)]
+            rates = [hit[[other == subject for other in subjects]].mean() for subject in dict.fromkeys(subjects)]
             low, high = wilson(float(np.mean(rates)), count)
             cells.append(f"{hit.sum()} of {len(scans)} ({low:.0f}–{high:.0f} %)")
         print(f"| {kind} | {' | '.join(cells)} |")

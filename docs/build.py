@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Fill the generated parts of the pages: tables from stored results, the API list from docstrings. ``make docs``."""
 
 from __future__ import annotations
@@ -24,13 +16,8 @@ from typing import Any
 import monai_shield
 from monai_shield.attacks import ATTACKS, TARGETS
 from monai_shield.attacks.losses import LOSSES
-from monai_shield.report import defense_captions
-from monai_shield.studies import attack_study_table
-from monai_shield.studies.claims import claim_table
-from monai_shield.studies.defense_tables import MEASURES, all_targets, defense_tables, find
-from monai_shield.studies.image_set import MEAN, POOLED
-from monai_shield.studies.published import PAPER_AUC
-from monai_shield.studies.tables import (
+from monai_shield.evaluation import attack_study_table
+from monai_shield.evaluation.tables import (
     attack_table,
     clean_table,
     fill_markers,
@@ -39,10 +26,15 @@ from monai_shield.studies.tables import (
     short_table,
     structure_table,
 )
+from reproduction.claims import claim_table
+from reproduction.image_set import MEAN, POOLED
+from reproduction.published import PAPER_AUC
+from reproduction.report.page import defense_captions
+from reproduction.tables import MEASURES, all_targets, defense_tables, find
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "brain_mri_shield" / "docs"
-STUDY = ROOT / "docs" / "study"
+STUDY = ROOT / "reproduction" / "results"
 FURTHER = STUDY / "further"
 #: Columns of what a defense achieves, after its AUC.
 ACHIEVED = {"clean": "clean, undefended"} | MEASURES
@@ -108,9 +100,9 @@ def row_by_row(results: Mapping[str, Any], reasons: Mapping[str, str] | None = N
         for row in find(results["detection"], **where, variant="exported"):
             raw = find(results["detection"], **where, variant="raw")[0]["auc"]
             why = [] if reasons is None else [reasons[name]]
-            ours = [number(auc, 1) for auc in (raw, row["auc"], row["given_body"])]
+            ours = [number(auc, 1) for auc in (raw, row["auc"], row["adjusted"])]
             rows.append([name, f"{paper['mean']:.1f}", *ours, *why])
-    header = ["AUC", "paper", "here, raw", "here, exported", "exported, given body"]
+    header = ["AUC", "paper", "here, raw", "here, exported", "exported, given foreground"]
     return markdown_table(header if reasons is None else [*header, "why"], rows)
 
 
@@ -119,9 +111,9 @@ def achieved(row: Mapping[str, Any]) -> list[str]:
     return [number(row["auc"], 1), *(number(row[key], 2) for key in ACHIEVED)]
 
 
-def one_defense(results: Mapping[str, Any], defense: str, given_body: bool) -> str:
+def one_defense(results: Mapping[str, Any], defense: str, adjusted: bool) -> str:
     """What one defense achieves against the pooled attacks, exported, beside the paper's AUC of its detector."""
-    where = {"defense": defense, "attack": POOLED, "variant": "exported", "given_body": given_body}
+    where = {"defense": defense, "attack": POOLED, "variant": "exported", "adjusted": adjusted}
     rows = []
     for target in all_targets(results):
         for row in find(results["defenses"], target=target, **where):
@@ -130,9 +122,9 @@ def one_defense(results: Mapping[str, Any], defense: str, given_body: bool) -> s
     return markdown_table(["target", "AUC, paper", "AUC, here", *ACHIEVED.values()], rows)
 
 
-def attack_by_attack(results: Mapping[str, Any], defense: str, given_body: bool) -> str:
+def attack_by_attack(results: Mapping[str, Any], defense: str, adjusted: bool) -> str:
     """What one defense achieves against each attack on each target, exported."""
-    found = find(results["defenses"], defense=defense, variant="exported", given_body=given_body)
+    found = find(results["defenses"], defense=defense, variant="exported", adjusted=adjusted)
     rows = [[row["target"], row["attack"], *achieved(row)] for row in found if row["attack"] != POOLED]
     return markdown_table(["target", "attack", "AUC", *ACHIEVED.values()], rows)
 
@@ -141,11 +133,11 @@ def study_parts(results: dict) -> dict[str, str]:
     """The tables of the study of defenses by title, its figures by name, and what the numbers came from."""
     return {
         "row by row": row_by_row(results, json.loads((STUDY / "reasons.json").read_text())),
-        "defense 13": one_defense(results, "13", given_body=False),
-        "defense 13, given body": one_defense(results, "13", given_body=True),
-        "defense 13, attack by attack": attack_by_attack(results, "13", given_body=False),
-        "defense 13, attack by attack, given body": attack_by_attack(results, "13", given_body=True),
-        "median, attack by attack": attack_by_attack(results, "median", given_body=False),
+        "defense 13": one_defense(results, "13", adjusted=False),
+        "defense 13, given foreground": one_defense(results, "13", adjusted=True),
+        "defense 13, attack by attack": attack_by_attack(results, "13", adjusted=False),
+        "defense 13, attack by attack, given foreground": attack_by_attack(results, "13", adjusted=True),
+        "median, attack by attack": attack_by_attack(results, "median", adjusted=False),
         "claims": claim_table(results),
         **defense_tables(results),
         **{f"figure {name}": f"![{text}]({name}.png)" for name, text in defense_captions(results).items()},

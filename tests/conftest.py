@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What tests share: the real data where it is, a tiny bundle, brains that do not exist."""
 
 import copy
@@ -176,7 +168,7 @@ def stored_study():
         ],
         "detection": [
             {"detector": name, "group": group, **column, "auc": _interval(random, 50, 100), "seeds": [60.0, 71.25]}
-            | {name: _interval(random, 50, 100) for name in ("above_own", "given_body")}
+            | {name: _interval(random, 50, 100) for name in ("paired_win_rate", "adjusted")}
             for name, group in groups.items()
             for column in columns
         ],
@@ -185,16 +177,16 @@ def stored_study():
             for column in columns
         ],
         "defenses": [
-            {"defense": number, "detector": detector, "reformer": reformer, "given_body": given_body, **column}
+            {"defense": number, "detector": detector, "reformer": reformer, "adjusted": adjusted, **column}
             | {"auc": _interval(random, 50, 100)}
             | {name: _interval(random, empty=number == "13" and name == "accepted") for name in measures}
             for number, (detector, reformer) in defenses.items()
-            for given_body in (False, True)
+            for adjusted in (False, True)
             for column in columns
             if column["target"] != "mean" or column["attack"] == "pooled"
         ],
         "rivals": [
-            {"rival": "Defense-GAN", "given_body": False, **column, "auc": _interval(random, 50, 100)}
+            {"rival": "Defense-GAN", "adjusted": False, **column, "auc": _interval(random, 50, 100)}
             | {name: _interval(random) for name in measures}
             for column in columns
             if column["target"] != "mean" or column["attack"] == "pooled"
@@ -206,7 +198,7 @@ def stored_study():
             for variant in variants
         ],
         "settings": {
-            "persons": {"train": 4, "val": 2, "test": 3},
+            "subjects": {"train": 4, "val": 2, "test": 3},
             "slices": {"train": 40, "val": 20, "test": 9},
             "t_fp": 0.05,
             "attacks": {name: {"attack": f"{name}(...)", "every": 1, "pooled": True} for name in attacks},

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The pages say what the repository says."""
 
 from __future__ import annotations
@@ -48,7 +40,7 @@ def test_the_page_of_a_study_is_filled_from_its_results_and_only_then(
     build: ModuleType, stored_study: tuple[dict, dict], tmp_path: Path
 ) -> None:
     page = tmp_path / "README.md"
-    text = (ROOT / "docs" / "study" / "README.md").read_text()
+    text = (ROOT / "reproduction" / "results" / "README.md").read_text()
     page.write_text(re.sub(r"(<!-- ([^/].*?) -->\n).*?(<!-- /\2 -->)", r"\1\3", text, flags=re.DOTALL))
     empty = page.read_text()
     assert build.fill_study(tmp_path) is False
@@ -59,7 +51,7 @@ def test_the_page_of_a_study_is_filled_from_its_results_and_only_then(
     assert not re.findall(r"<!-- [^/].*? -->\n+<!-- /", filled.decode())
     assert "98.1" in filled.decode()  # what the paper reports stands beside what was found
     # what the page leaves out: detectors against single attacks, and what stands on the second one
-    second = (ROOT / "docs" / "study" / "further" / "README.md").read_text()
+    second = (ROOT / "reproduction" / "results" / "further" / "README.md").read_text()
     left = build.study_parts(stored_study[0]).keys() - set(re.findall(r"<!-- ([^/].*?) -->", text))
     left = {name for name in left if not name.startswith("AUC by detector, ")}
     assert all("attack by attack" in name or name.startswith("Rivals, ") for name in left)
@@ -94,7 +86,7 @@ def test_a_page_shows_of_a_study_what_it_has_markers_for(
     assert build.fill_study(tmp_path) is True
     lines = page.read_text().splitlines()
     rows = [re.split(r"\s*\|\s*", line)[1:] for line in lines if line.startswith("| ")]
-    where = {"defense": "13", "variant": "exported", "given_body": False}
+    where = {"defense": "13", "variant": "exported", "adjusted": False}
     found = [row for row in build.find(results["defenses"], **where) if row["attack"] != "pooled"]
     assert len(found) == 3 * 2
     assert [row[:2] for row in rows] == [["target", "attack"], *([row["target"], row["attack"]] for row in found)]

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The command line: ``python -m monai_shield demo``, ``report``, ``attack``, ``keys``, ``sign`` and ``verify``."""
-
-from __future__ import annotations
 
 import logging
 import sys
@@ -18,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["attack", "demo", "keys", "main", "report", "sign", "verify"]
-
 
 def demo(
     output: str = "demo",
     models_dir: str | None = None,
-    persons: int = 4,
+    subjects: int = 4,
     every_nth_slice: int = 4,
     slices: int = 24,
     seed: int = 0,
@@ -36,10 +24,10 @@ def demo(
     Args:
         output: folder to write to; report.html is the page to open.
         models_dir: folder of the weights; by default the one the bundle ships with.
-        persons: clean people the shield is calibrated on.
+        subjects: clean subjects the shield is calibrated on.
         every_nth_slice: of each of them.
         slices: slices to attack.
-        seed: of the people.
+        seed: of the subjects.
         trust: whether to run the bundle's code where it is not that of the repository the plugin is installed from.
     """
     from monai_shield.bundle import find_bundle, is_own_bundle, require_trust
@@ -49,7 +37,7 @@ def demo(
     root = find_bundle(name, Path(__file__).parent)
     if not is_own_bundle(root):  # the plugin is not installed in place
         root = find_bundle(name)
-    story = Demo(output, root, models_dir, persons, every_nth_slice, slices, seed)
+    story = Demo(output, root, models_dir, subjects, every_nth_slice, slices, seed)
     require_trust(root, trust)
     return closing_words(story.run(), output)
 
@@ -96,7 +84,8 @@ def attack(
     opened without --trust, or --public_key to check its signature first.
 
     Further flags are settings of the attack, such as --epsilon 0.0157 (PGD: 4/255 of the intensity window),
-    --max_steps 40, --norm l2, --target runner_up (DAG), or --confine_to_mask to keep the perturbation inside the body.
+    --max_steps 40, --norm l2, --target runner_up (DAG), or --confine_to_mask to keep the perturbation inside the
+    foreground.
 
     Args:
         bundle: folder of a bundle in the layout of MONAI's model zoo.
@@ -105,7 +94,7 @@ def attack(
         output: folder to write to.
         label: true label of the file, or a folder with one of the same name for each; by default the network's own
             prediction on the clean file.
-        slices: of a network of slices: how many to attack in each volume, evenly spaced; by default all that bear body.
+        slices: of a network of slices: how many to attack in each volume, evenly spaced; by default all.
         background: value of the file's background, which is restored; by default what fills the border of the volume.
         weights: file of weights; by default the bundle's own.
         device: where to compute; by default the GPU where there is one.

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """One run at a time in a folder, and how a run ends that cannot go on: with one line."""
-
-from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
@@ -21,8 +11,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from monai_shield.utils import first_line
-
-__all__ = ["RefusedError", "lock_file", "one_run", "or_exit"]
 
 logger = logging.getLogger(__name__)
 

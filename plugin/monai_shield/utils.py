@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What every layer uses: files written whole, weights read only as they were written, one seed on one device."""
-
-from __future__ import annotations
 
 import hashlib
 import io
@@ -25,21 +15,6 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-
-__all__ = [
-    "SUMS_FILE",
-    "TEMPORARY",
-    "atomic_path",
-    "first_line",
-    "load_weights",
-    "read_weights",
-    "save_tensors",
-    "save_weights",
-    "seed_torch",
-    "sha256",
-    "verify_sum",
-    "write_sum",
-]
 
 logger = logging.getLogger(__name__)
 

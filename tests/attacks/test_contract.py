@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 import math
 import os
 from dataclasses import fields
@@ -65,11 +57,11 @@ class Network(nn.Module):
     def __init__(self, dims, channels):
         super().__init__()
         conv, norm = (nn.Conv2d, nn.BatchNorm2d) if dims == 2 else (nn.Conv3d, nn.BatchNorm3d)
-        self.body = nn.Sequential(conv(channels, 6, 3, padding=1), norm(6), nn.Tanh(), nn.Dropout(0.5))
+        self.foreground = nn.Sequential(conv(channels, 6, 3, padding=1), norm(6), nn.Tanh(), nn.Dropout(0.5))
         self.head = conv(6, CLASSES, 1)
 
     def forward(self, image):
-        return self.head(self.body(image))
+        return self.head(self.foreground(image))
 
 
 def make_network(shape, dtype=torch.float64):
@@ -232,9 +224,9 @@ def test_the_unit_of_intensity_does_not_matter(name, settings, shape):
     torch.testing.assert_close(other.norm_linf / other.window, result.norm_linf / result.window)
 
 
-def test_window_is_the_percentile_inside_the_body():
-    body = torch.arange(1, 1001, dtype=torch.float64)
-    image = torch.cat([torch.zeros(600), body]).reshape(1, 1, 40, 40)
+def test_window_is_the_percentile_inside_the_foreground():
+    foreground = torch.arange(1, 1001, dtype=torch.float64)
+    image = torch.cat([torch.zeros(600), foreground]).reshape(1, 1, 40, 40)
     assert window_width(image).flatten().tolist() == [995]
     assert window_width(image - 1024).flatten().tolist() == [995]
     with pytest.raises(ValueError, match="constant"):
@@ -245,7 +237,7 @@ def test_window_is_the_percentile_inside_the_body():
 def test_network_and_random_state_are_as_before(name, settings):
     shape = SHAPES[0]
     network = make_network(shape).train()
-    network.body[1].eval()  # a frozen normalization inside a network in training
+    network.foreground[1].eval()  # a frozen normalization inside a network in training
     network.head.bias.requires_grad_(False)
     network(make_image(shape)).square().mean().backward()
     modes = [module.training for module in network.modules()]

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
 from monai.bundle import ConfigParser
@@ -42,8 +34,8 @@ def make_network(shape=SHAPES[0], seed=1, classes=3):
     conv, norm = (nn.Conv2d, nn.BatchNorm2d) if len(shape) == 4 else (nn.Conv3d, nn.BatchNorm3d)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        body = Centered(), conv(shape[1], 6, 3, padding=1), norm(6), nn.Tanh(), nn.Dropout(0.5)
-        return nn.Sequential(*body, conv(6, classes, 1, bias=False)).double()
+        foreground = Centered(), conv(shape[1], 6, 3, padding=1), norm(6), nn.Tanh(), nn.Dropout(0.5)
+        return nn.Sequential(*foreground, conv(6, classes, 1, bias=False)).double()
 
 
 def make_image(shape=SHAPES[0], seed=0):

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Attacks on bundles in the zoo's layout, from the command line's functions to the files."""
 
 import csv
@@ -37,9 +29,9 @@ LOADER = {"_target_": "CheckpointLoader", "load_path": "$@bundle_root + '/models
 
 
 def ct_file(path, brain, seed=0, codes="LAS"):
-    """A body of -80 to 240 HU in air of -1000, int16 with a slope of 2."""
-    body = brain(seed, SHAPE)
-    values = np.where(body > 0, 4 * (body - 20) - 80, -1000)
+    """A foreground of -80 to 240 HU in air of -1000, int16 with a slope of 2."""
+    foreground = brain(seed, SHAPE)
+    values = np.where(foreground > 0, 4 * (foreground - 20) - 80, -1000)
     image = nib.Nifti1Image((values / 2).astype(np.int16), np.diag([-1.0, 1.0, 1.0, 1.0]))
     image = image.as_reoriented(
         nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("LAS"), nib.orientations.axcodes2ornt(codes))
@@ -196,7 +188,7 @@ def test_a_volume_through_windows(codes, bundle, brain, tmp_path):
     assert (out / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_perturbation_stays_in_the_body_where_asked(bundle, brain, tmp_path):
+def test_the_perturbation_stays_in_the_foreground_where_asked(bundle, brain, tmp_path):
     file, out = ct_file(tmp_path / "scan.nii", brain), tmp_path / "out"
     seen = []
     original = module.export_attack
@@ -211,7 +203,7 @@ def test_the_perturbation_stays_in_the_body_where_asked(bundle, brain, tmp_path)
             settings = {"confine_to_mask": confined, **PGD}
             attack(str(bundle), input=str(file), output=str(out), device="cpu", **settings)
     outside = [bool((perturbation[image.as_tensor() == 0] != 0).any()) for perturbation, image in seen]
-    # a body voxel darker than the window is 0 too, so look where the crop was padded: no body can be there
+    # a foreground voxel darker than the window is 0 too, so look where the crop was padded: no foreground can be there
     padded = [bool((perturbation[:, [0, -1]] != 0).any()) for perturbation, _ in seen]
     assert outside[0]
     assert padded == [True, False]

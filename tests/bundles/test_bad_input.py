@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What becomes of every kind of bad or unusual input; docs/bad_input.md tells it, row by row, and is checked here."""
 
 import gzip
@@ -21,7 +13,7 @@ import pytest
 import torch
 from scipy.ndimage import binary_dilation
 
-from monai_shield.data import cohort_person
+from monai_shield.data import cohort_subject
 from monai_shield.detectors import UncalibratedError
 from monai_shield.utils import write_sum
 from support.inference import infer
@@ -161,7 +153,7 @@ def test_the_run_goes_on_to_the_last_file_and_says_that_not_all_was_well(refusal
 # --- files that are unusual, and right --------------------------------------------------------------------------------
 
 
-def _turned(values, codes):
+def _flipped(values, codes):
     image = _image(values.astype(np.int16))
     target = nib.orientations.axcodes2ornt(codes)
     turned = image.as_reoriented(nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("LAS"), target))
@@ -195,9 +187,9 @@ TYPES = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float6
 THE_SAME = {
     **{f"voxels of type {np.dtype(t).name}": lambda v, t=t: _image(v.astype(t)) for t in TYPES},
     "scl_slope and scl_inter": lambda v: _scaled(v, np.int16, 0.25, -5.0),
-    "axes flipped": lambda v: _turned(v, "RPI"),
-    "axes permuted": lambda v: _turned(v, "SLA"),
-    "axes flipped and permuted": lambda v: _turned(v, "PIR"),
+    "axes flipped": lambda v: _flipped(v, "RPI"),
+    "axes permuted": lambda v: _flipped(v, "SLA"),
+    "axes flipped and permuted": lambda v: _flipped(v, "PIR"),
     "oblique affine": _oblique,
     "negative intensities": lambda v: _image((v - 1024).astype(np.int16)),
     "one volume in four dimensions": lambda v: _image(v[..., None].astype(np.int16)),
@@ -241,7 +233,7 @@ def test_the_label_is_the_plain_file_s_in_the_file_s_own_space(name, unusual):
         reference, ours = (np.asarray(_in_las(each).dataobj) for each in (unusual["plain"][1], found))
         assert decision["score"] == pytest.approx(unusual["plain"][2]["score"])
         scores, plain = (d["slice_scores"] for d in (decision, unusual["plain"][2]))
-        assert [s is None for s in scores] == [s is None for s in plain]  # too little body in the same slices
+        assert [s is None for s in scores] == [s is None for s in plain]  # too little foreground in the same slices
         assert [s for s in scores if s is not None] == pytest.approx([s for s in plain if s is not None], rel=1e-4)
     assert len(np.unique(reference)) > 10
     assert (ours == reference).mean() > 0.9999
@@ -257,10 +249,10 @@ def test_another_voxel_size_gives_a_label_in_the_file_s_own_space(unusual):
     image, found, _ = unusual["other voxels"]
     assert found.shape == image.shape
     np.testing.assert_allclose(found.affine, image.affine)
-    body, values = np.asarray(image.dataobj) > 0, np.asarray(found.dataobj)
-    assert len(np.unique(values[body])) > 10
+    foreground, values = np.asarray(image.dataobj) > 0, np.asarray(found.dataobj)
+    assert len(np.unique(values[foreground])) > 10
     labeled = np.argwhere(values)
-    extent = np.argwhere(body)
+    extent = np.argwhere(foreground)
     assert np.abs(labeled.min(0) - extent.min(0)).max() <= 1
     assert np.abs(labeled.max(0) - extent.max(0)).max() <= 1
 
@@ -288,12 +280,12 @@ UNKNOWN = {
 
 @pytest.fixture(scope="module")
 def unknown(tmp_path_factory):
-    """The shipped bundle on eight coronal slices of a person of the embedded cohort, and on the middle four."""
+    """The shipped bundle on eight coronal slices of a subject of the embedded cohort, and on the middle four."""
     pytest.importorskip("nilearn", reason="the embedded cohort needs nilearn: pip install 'monai-shield[demo]'")
     if not (SHIPPED / "models" / "model.pt").is_file():
         pytest.skip("the bundle has no weights.")
     folder, generator = tmp_path_factory.mktemp("unknown"), np.random.default_rng(0)
-    image = cohort_person(700)["image"]
+    image = cohort_subject(700)["image"]
     middle = image.shape[2] // 2
     slab = image[0, :, middle - 4 : middle + 4].numpy().astype(float)
     images = {name: make(slab, generator) for name, (make, _) in UNKNOWN.items()} | {"four": slab[:, 2:6]}

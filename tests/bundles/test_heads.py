@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """One declaration of the head in a bundle: attacks, detectors and the saved label follow it alike."""
 
 import json
@@ -87,7 +79,7 @@ def test_attacks_detectors_and_the_saved_label_agree_on_a_sigmoid_head(channels,
     views = inferer.views(slices, network)
     divergence = jensen_shannon(logits, network(inferer.reformer(slices)), "sigmoid")
     score = inferer.detector.detectors["consistency"](views)
-    torch.testing.assert_close(score, views.mean_over_body(divergence))
+    torch.testing.assert_close(score, views.mean_over_foreground(divergence))
     assert bool((score > 0).all())
     if channels == 1:
         pair = torch.cat([torch.zeros_like(logits), logits], 1)

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The bundle on files, as ``python -m monai.bundle run`` does it, in this process."""
 
 import json
@@ -86,8 +78,8 @@ def test_the_label_is_the_network_s_on_the_reformed_slices_and_empty_where_one_w
     network.load_state_dict(torch.load(root / "models" / "model.pt", weights_only=True))
     image = np.asarray(nib.load(file).dataobj, dtype=np.float32)
     image /= np.sort(image[image > 0])[round(0.995 * (image > 0).sum()) - 1]
-    body = np.argwhere(image > 0)
-    low, high = body.min(0), body.max(0) + 1
+    foreground = np.argwhere(image > 0)
+    low, high = foreground.min(0), foreground.max(0) + 1
     cut = tuple(map(slice, low, high))
     rejected = np.zeros(image.shape[1], dtype=bool)
     rejected[cut[1]] = record(tmp_path / "out", "brain")["slice_rejected"]
@@ -108,7 +100,7 @@ def test_the_label_is_the_network_s_on_the_reformed_slices_and_empty_where_one_w
 
 
 def test_a_strange_image_is_rejected_and_has_no_label(tiny_repository, brain, write_nifti, tmp_path):
-    """Noise of a fifth of the window in the body, which no clean brain has."""
+    """Noise of a fifth of the window in the foreground, which no clean brain has."""
     values = brain()
     noise = np.random.default_rng(0).normal(0, 20, values.shape)
     file = write_nifti(tmp_path / "strange.nii", np.where(values > 0, np.clip(values + noise, 1, None), 0))

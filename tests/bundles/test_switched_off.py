@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """A shield whose own files or settings were changed refuses, also where all sums fit."""
 
 import json
@@ -108,7 +100,7 @@ SETTINGS = {
     "another filter": ({"reformer_def#filter#radius": 2}, "reformer.filter"),
     "no residual": ({"reformer_def#residual": False}, "reformer.residual is False, not True"),
     "another axis": ({"inferer#slice_axis": 0}, "settings.slice_axis is 0, not 1"),
-    "more foreground": ({"inferer#min_body": 0.5}, "settings.min_body is 0.5, not 0.02"),
+    "more foreground": ({"inferer#min_foreground": 0.5}, "settings.min_foreground is 0.5, not 0.02"),
     "another head": ({"inferer#head": "sigmoid"}, "settings.head is 'sigmoid', not 'softmax'"),
     "another orientation": ({"preprocessing#transforms#3#axcodes": "RAS"}, "axcodes is 'RAS', not 'LAS'"),
     "another voxel size": ({"pixdim": [2.0, 2.0, 2.0]}, "pixdim is [2.0, 2.0, 2.0], not [1.0, 1.0, 1.0]"),

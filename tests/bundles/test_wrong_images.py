@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Images that do not belong, by the shipped weights: what is told, and what cannot be told."""
 
 import json
@@ -20,7 +12,7 @@ from monai.bundle import ConfigParser, run
 from scipy.ndimage import rotate
 
 from monai_shield.bundle import ShieldCalibrator, load_weights
-from monai_shield.data import SliceDataset, cohort_person
+from monai_shield.data import SliceDataset, cohort_subject
 from monai_shield.detectors import Plausibility
 
 SHIPPED = Path(__file__).parents[2] / "bundles" / "brain_mri_shield"
@@ -90,7 +82,7 @@ def _save(path, voxels, affine):
 def test_a_whole_brain_that_is_not_what_its_header_says_is_told(name, shipped, tmp_path):
     """Every fourth slice; the mirrored one cannot be told: brains are alike on both sides."""
     calibrator, preprocessing, plausible = shipped
-    image = cohort_person(700)["image"]
+    image = cohort_subject(700)["image"]
     change, reason = WHOLE[name]
     file = _save(tmp_path / "scan.nii", change(image[0].numpy().astype(np.float32)), image.affine.numpy())
     slices = SliceDataset([{"image": str(file), "id": name}], preprocessing, ["image"], every=4, progress=False)
@@ -106,7 +98,7 @@ def test_a_whole_brain_that_is_not_what_its_header_says_is_told(name, shipped, t
 @pytest.fixture(scope="module")
 def slabs(shipped, tmp_path_factory):
     """One run of the bundle over slabs of eight slices."""
-    folder, image = tmp_path_factory.mktemp("slabs"), cohort_person(700)["image"]
+    folder, image = tmp_path_factory.mktemp("slabs"), cohort_subject(700)["image"]
     slab = _slab(image[0].numpy().astype(np.float32))
     for number, (change, _) in enumerate(SLABS.values()):
         _save(folder / f"slab{number}.nii", change(slab), image.affine.numpy())

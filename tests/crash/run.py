@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """
 Kill every command, at random moments and inside every write, and see what is left and what comes of it.
 
@@ -74,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = table(records)
     print(text)  # noqa: T201
     if settings.write_docs:
-        from monai_shield.studies.tables import fill_markers
+        from monai_shield.evaluation.tables import fill_markers
 
         fill_markers(REPOSITORY / "docs" / "bad_input.md", {"crash": text})
     return int(any(wrong(record["found"]) for record in records))
@@ -235,8 +227,8 @@ def _same(record: dict[str, Any], trial: Trial) -> bool:
 
 def table(records: Iterable[dict[str, Any]]) -> str:
     """A row a command: what was done to it, and what came of it; and a line with date and revision."""
-    from monai_shield.studies.origin import git_revision, today
-    from monai_shield.studies.tables import markdown_table
+    from monai_shield.evaluation.provenance import git_revision, today
+    from monai_shield.evaluation.tables import markdown_table
 
     header = ["command", "kills", "inside a write", "over another run", "two at once", "full disk", "read-only disk"]
     header += ["half-written", "of two runs", "other results", "failed", "not in one line", "sum open after a kill"]

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 import json
 import sys
 from pathlib import Path
@@ -18,7 +10,7 @@ import pytest
 import torch
 from monai.transforms import LoadImaged
 
-from monai_shield.data import COHORT_TISSUES, cohort_person, embedded_cohort, volume_datalist
+from monai_shield.data import COHORT_TISSUES, cohort_subject, embedded_cohort, volume_datalist
 from monai_shield.data import cohort as module
 
 pytest.importorskip("nilearn", reason="the embedded cohort needs nilearn: pip install 'monai-shield[demo]'")
@@ -28,13 +20,13 @@ ONE = {"train": 1, "val": 0, "test": 0, "progress": False}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A cohort of one person, made once."""
+    """A cohort of one subject, made once."""
     return embedded_cohort(tmp_path_factory.mktemp("cohort"), **ONE)
 
 
 @pytest.fixture(scope="module")
-def person(folder):
-    """Image and label of that person, as they were read back."""
+def subject(folder):
+    """Image and label of that subject, as they were read back."""
     return LoadImaged(["image", "label"], ensure_channel_first=True)(volume_datalist(folder, "train")[0])
 
 
@@ -42,20 +34,20 @@ def contents(folder):
     return {file.name: file.read_bytes() for file in Path(folder, "volumes").iterdir()}
 
 
-def test_a_person_depends_on_number_and_seed_alone(person):
+def test_a_subject_depends_on_number_and_seed_alone(subject):
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    again = cohort_person(0)
-    other = cohort_person(1)
+    again = cohort_subject(0)
+    other = cohort_subject(1)
     for key in ("image", "label"):
-        assert torch.equal(again[key].as_tensor().float(), person[key].as_tensor().float())
-        np.testing.assert_allclose(again[key].affine, person[key].affine)
+        assert torch.equal(again[key].as_tensor().float(), subject[key].as_tensor().float())
+        np.testing.assert_allclose(again[key].affine, subject[key].affine)
         assert not torch.equal(again[key].as_tensor(), other[key].as_tensor())
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == np.random.get_state()[1].tolist()  # noqa: NPY002
 
 
-def test_background_is_zero_and_the_brain_lies_within(person):
-    image, label = person["image"][0].as_tensor(), person["label"][0].as_tensor()
+def test_background_is_zero_and_the_brain_lies_within(subject):
+    image, label = subject["image"][0].as_tensor(), subject["label"][0].as_tensor()
     assert torch.equal(image > 0, label > 0)
     assert 0.2 < float((label > 0).float().mean()) < 0.4
     for axis in range(3):
@@ -63,8 +55,8 @@ def test_background_is_zero_and_the_brain_lies_within(person):
         assert not label.select(axis, -1).any()
 
 
-def test_tissues_have_a_brain_s_shares_and_order(person):
-    image, label = person["image"][0].as_tensor(), person["label"][0].as_tensor()
+def test_tissues_have_a_brain_s_shares_and_order(subject):
+    image, label = subject["image"][0].as_tensor(), subject["label"][0].as_tensor()
     values = [value for values in COHORT_TISSUES.values() for value in values]
     assert set(label.unique().tolist()) == {0, *values}
     volume = float((label > 0).sum()) / 1000
@@ -77,9 +69,9 @@ def test_tissues_have_a_brain_s_shares_and_order(person):
     assert medians[0] < 0.6 * medians[2]
 
 
-def test_noise_is_that_of_real_scans(person):
+def test_noise_is_that_of_real_scans(subject):
     """Robust deviation of the Laplacian in white matter's inside, 0.0078 to 0.0111 of the window in 15 real scans."""
-    image, label = person["image"].as_tensor().float(), person["label"].as_tensor()
+    image, label = subject["image"].as_tensor().float(), subject["label"].as_tensor()
     window = np.percentile(image[image > 0].numpy(), 99.5)
     assert 1350 < window < 1650
     kernel = torch.zeros(1, 1, 3, 3, 3)
@@ -122,7 +114,7 @@ def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path, monkeypatch):
         Path(path).write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "cohort_person", lambda number, seed: {"image": torch.zeros(1), "label": None})
+    monkeypatch.setattr(module, "cohort_subject", lambda number, seed: {"image": torch.zeros(1), "label": None})
     monkeypatch.setattr(module, "_save", broken)
     with pytest.raises(KeyboardInterrupt):
         embedded_cohort(tmp_path, **ONE)
@@ -136,7 +128,7 @@ def test_splits_grow_without_anybody_changing_sides(tmp_path, monkeypatch):
         made.append(number)
         return {"image": torch.ones(1, 2, 2, 2), "label": torch.ones(1, 2, 2, 2)}
 
-    monkeypatch.setattr(module, "cohort_person", small)
+    monkeypatch.setattr(module, "cohort_subject", small)
     monkeypatch.setattr(module, "_save", lambda image, path: Path(path).write_bytes(b"whole"))
     folder = embedded_cohort(tmp_path, train=2, val=1, test=1, progress=False)
     few = json.loads((tmp_path / "splits.json").read_text())["official"]
@@ -152,7 +144,7 @@ def test_splits_grow_without_anybody_changing_sides(tmp_path, monkeypatch):
 
 
 def test_another_seed_does_not_mix_with_what_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "cohort_person", lambda number, seed: {"image": None, "label": None})
+    monkeypatch.setattr(module, "cohort_subject", lambda number, seed: {"image": None, "label": None})
     monkeypatch.setattr(module, "_save", lambda image, path: Path(path).write_bytes(b"whole"))
     embedded_cohort(tmp_path, **ONE)
     with pytest.raises(ValueError, match="other settings"):

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Slices, datalists and label maps."""
 
 from __future__ import annotations
@@ -19,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from monai_shield.data import MICCAI2012_STRUCTURES, SliceDataset, body_share, slices_of, volume_datalist
+from monai_shield.data import MICCAI2012_STRUCTURES, SliceDataset, foreground_share, slices_of, volume_datalist
 
 
-def test_body_share_counts() -> None:
+def test_foreground_share_counts() -> None:
     image = torch.zeros(2, 1, 4, 5)
     image[0, 0, :2] = 1
-    assert body_share(image).tolist() == [0.5, 0.0]
-    assert body_share(torch.ones(1, 2, 3, 3, 3)).tolist() == [1.0]
+    assert foreground_share(image).tolist() == [0.5, 0.0]
+    assert foreground_share(torch.ones(1, 2, 3, 3, 3)).tolist() == [1.0]
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -36,12 +28,12 @@ def test_slices_are_the_slices(axis: int) -> None:
         assert torch.equal(one, volume.select(axis + 1, index))
 
 
-def test_dataset_keeps_slices_that_bear_body_and_only_those() -> None:
+def test_dataset_keeps_slices_that_bear_foreground_and_only_those() -> None:
     image = torch.zeros(1, 10, 6, 10)
     image[:, :, 2:5] = 1.0
     image[:, 0, 5] = 1.0  # 10 of 100 pixels
     data = SliceDataset(
-        [{"id": "x"}], lambda _: {"image": image, "label": image.to(torch.uint8)}, min_body=0.15, progress=False
+        [{"id": "x"}], lambda _: {"image": image, "label": image.to(torch.uint8)}, min_foreground=0.15, progress=False
     )
     assert [item["slice"] for item in data] == [2, 3, 4]
     assert data[0]["id"] == "x"
@@ -64,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_datalist_by_split_and_person(folder: Path) -> None:
     assert [item["id"] for item in volume_datalist(folder, "train")] == ["1"]
-    assert [item["person"] for item in volume_datalist(folder, "test")] == ["2", "2"]
+    assert [item["subject"] for item in volume_datalist(folder, "test")] == ["2", "2"]
     assert [item["id"] for item in volume_datalist(folder, "all")] == ["1", "2", "3"]
     assert "label" not in volume_datalist(folder, "train", labels=False)[0]
 
@@ -91,12 +83,12 @@ def test_27_structures_of_disjoint_labels() -> None:
             assert len(group) == len(MICCAI2012_STRUCTURES[name.replace("left", "right")])
 
 
-def test_real_splits_are_by_person_and_labels_are_there(shield_data: Path) -> None:
+def test_real_splits_are_by_subject_and_labels_are_there(shield_data: Path) -> None:
     root = shield_data / "miccai2012_multiatlas"
-    persons = {split: {item["person"] for item in volume_datalist(root, split)} for split in ("train", "val", "test")}
-    assert not persons["train"] & (persons["val"] | persons["test"])
-    assert not persons["val"] & persons["test"]
-    assert len(persons["test"]) == 9
+    subjects = {split: {item["subject"] for item in volume_datalist(root, split)} for split in ("train", "val", "test")}
+    assert not subjects["train"] & (subjects["val"] | subjects["test"])
+    assert not subjects["val"] & subjects["test"]
+    assert len(subjects["test"]) == 9
     import nibabel as nib
 
     label = np.asarray(nib.load(volume_datalist(root, "val")[0]["label"]).dataobj)

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What holds for every detector, in 2D and 3D, and the closed forms of each."""
 
 from __future__ import annotations
@@ -177,10 +169,10 @@ def test_logits_in_half_precision_are_compared_in_float32(function) -> None:
 
 def test_a_combination_under_autocast_is_the_one_without() -> None:
     combined = make(CombinedDetector, (8, 8))
-    scores, body = {name: torch.rand(5) + 0.1 for name in ("zeros", "energy")}, torch.rand(5)
-    plain = combined.combine(scores, body)  # type: ignore[operator]
+    scores, foreground = {name: torch.rand(5) + 0.1 for name in ("zeros", "energy")}, torch.rand(5)
+    plain = combined.combine(scores, foreground)  # type: ignore[operator]
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(combined.combine(scores, body), plain)  # type: ignore[operator]
+        assert torch.equal(combined.combine(scores, foreground), plain)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0, math.inf])
@@ -332,12 +324,12 @@ def test_one_sigmoid_channel_is_a_softmax_over_two() -> None:
     torch.testing.assert_close(jensen_shannon(first, second), jensen_shannon(*pair))  # read from the channel
 
 
-def test_consistency_counts_the_body_alone() -> None:
+def test_consistency_counts_the_foreground_alone() -> None:
     image = torch.zeros(1, 1, 4, 4)
     image[..., :2, :] = 1
-    flat = Views(image, lambda x: torch.cat([40 * x, 0 * x], 1), lambda x: -x)  # the prediction flips in the body
-    body, everywhere = PredictionConsistency()(flat), PredictionConsistency(body_only=False)(flat)
-    assert float(body) == pytest.approx(math.log(2), abs=1e-6)
+    flat = Views(image, lambda x: torch.cat([40 * x, 0 * x], 1), lambda x: -x)  # the prediction flips in the foreground
+    foreground, everywhere = PredictionConsistency()(flat), PredictionConsistency(foreground_only=False)(flat)
+    assert float(foreground) == pytest.approx(math.log(2), abs=1e-6)
     assert float(everywhere) == pytest.approx(math.log(2) / 2, abs=1e-6)
 
 
@@ -378,39 +370,39 @@ def parts() -> dict[str, Detector]:
 def test_combination_of_degree_0_by_hand(rule: str) -> None:
     combined = CombinedDetector(parts(), rule, degree=0)  # type: ignore[arg-type]
     train = {"zeros": torch.tensor([0.1, 0.2, 0.4]), "energy": torch.tensor([1.0, 3.0, 9.0])}
-    body = torch.tensor([0.1, 0.2, 0.3])
-    combined.fit(train, body)
+    foreground = torch.tensor([0.1, 0.2, 0.3])
+    combined.fit(train, foreground)
     z = torch.stack([(train[name].log() - train[name].log().mean()) / train[name].log().std() for name in train])
-    torch.testing.assert_close(combined.combine(train, body), z.amax(0) if rule == "max" else z.mean(0))
+    torch.testing.assert_close(combined.combine(train, foreground), z.amax(0) if rule == "max" else z.mean(0))
 
 
-def test_combination_takes_out_what_the_share_of_body_explains() -> None:
+def test_combination_takes_out_what_the_share_of_foreground_explains() -> None:
     generator = torch.Generator().manual_seed(0)
-    body = torch.rand(200, generator=generator) * 0.4 + 0.02
+    foreground = torch.rand(200, generator=generator) * 0.4 + 0.02
     noise = torch.randn(200, generator=generator)
     # log score = 2 - 1.5 log b + 0.1 noise: a law of degree 1
-    score = torch.exp(2 - 1.5 * body.log() + 0.1 * noise)
-    combined = CombinedDetector({"zeros": ZeroShare()}).fit({"zeros": score}, body)
-    z = combined.combine({"zeros": score}, body)
-    assert abs(float(torch.corrcoef(torch.stack([z, body]))[0, 1])) < 0.02
+    score = torch.exp(2 - 1.5 * foreground.log() + 0.1 * noise)
+    combined = CombinedDetector({"zeros": ZeroShare()}).fit({"zeros": score}, foreground)
+    z = combined.combine({"zeros": score}, foreground)
+    assert abs(float(torch.corrcoef(torch.stack([z, foreground]))[0, 1])) < 0.02
     assert float(torch.corrcoef(torch.stack([z, noise]))[0, 1]) > 0.98
     # beyond the range that was fitted its end stands in
     torch.testing.assert_close(
         combined.combine({"zeros": score[:1]}, torch.tensor([1.0])),
-        combined.combine({"zeros": score[:1]}, body.max()[None]),
+        combined.combine({"zeros": score[:1]}, foreground.max()[None]),
     )
 
 
 def test_combination_refuses_what_it_cannot_fit() -> None:
     combined = CombinedDetector({"zeros": ZeroShare()})
     assert bool(torch.isnan(combined(Views(images((8, 8))))).all())  # never fitted
-    body = torch.linspace(0.1, 0.5, 9)
+    foreground = torch.linspace(0.1, 0.5, 9)
     with pytest.raises(ValueError, match="zeros"):
-        combined.fit({}, body)
+        combined.fit({}, foreground)
     with pytest.raises(ValueError, match="constant"):
-        combined.fit({"zeros": torch.ones(9)}, body)
+        combined.fit({"zeros": torch.ones(9)}, foreground)
     with pytest.raises(ValueError, match="too few"):
-        combined.fit({"zeros": torch.rand(4)}, body[:4])
+        combined.fit({"zeros": torch.rand(4)}, foreground[:4])
     with pytest.raises(ValueError, match="at least one"):
         CombinedDetector({})
 

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Entropy of predictions: closed forms, and its identity with the Jensen-Shannon divergence."""
 
 from __future__ import annotations
@@ -65,12 +57,12 @@ def test_divergence_is_what_mixing_adds_to_the_entropy() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["2D", "3D"])
-def test_counts_the_body_alone(size: tuple[int, ...]) -> None:
+def test_counts_the_foreground_alone(size: tuple[int, ...]) -> None:
     image = torch.zeros(2, 1, *size)
-    image[:, :, 0] = 1  # the body is the first row; in doubt there and sure elsewhere
+    image[:, :, 0] = 1  # the foreground is the first row; in doubt there and sure elsewhere
     views = Views(image, lambda x: torch.cat([80 * (1 - x), 0 * x], 1))
     torch.testing.assert_close(MeanEntropy()(views), torch.full((2,), math.log(2)))
-    torch.testing.assert_close(MeanEntropy(body_only=False)(views), torch.full((2,), math.log(2) / size[0]))
+    torch.testing.assert_close(MeanEntropy(foreground_only=False)(views), torch.full((2,), math.log(2) / size[0]))
 
 
 def test_the_detector_averages_the_map() -> None:
@@ -79,7 +71,7 @@ def test_the_detector_averages_the_map() -> None:
     torch.testing.assert_close(MeanEntropy()(views), entropy(z).flatten(1).mean(1))
     sigmoid, by_hand = Views(image, lambda x: z, head="sigmoid"), entropy(z, "sigmoid").flatten(1).mean(1)
     torch.testing.assert_close(MeanEntropy()(sigmoid), by_hand)
-    torch.testing.assert_close(MeanEntropy(body_only=False)(sigmoid), by_hand)
+    torch.testing.assert_close(MeanEntropy(foreground_only=False)(sigmoid), by_hand)
 
 
 def test_takes_the_prediction_that_is_the_answer() -> None:

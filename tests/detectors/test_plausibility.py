@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The statistics are those of known bodies, do not depend on the file's axes, and the rule rejects what it should."""
 
 import io
@@ -46,7 +38,7 @@ def affine_of(signs=(1, 1, 1), sizes=SIZES, order=(0, 1, 2)):
     return affine
 
 
-def body(dims=3, seed=0):
+def foreground(dims=3, seed=0):
     """A pear-shaped foreground with four structures in it: no symmetry, no two axes alike."""
     shape = (40, 36, 30)[:dims]
     grid = torch.stack(torch.meshgrid(*(torch.linspace(-1, 1, size) for size in shape), indexing="ij"))
@@ -100,7 +92,7 @@ def test_an_ellipsoid_s_moments():
 
 @given(order=st.permutations(range(3)), signs=st.tuples(*[st.sampled_from((-1, 1))] * 3))
 def test_the_order_and_direction_of_the_file_s_axes_do_not_matter(order, signs):
-    image, label = body()
+    image, label = foreground()
     expected = subject_statistics(image, label, 5, affine_of())
     flipped = [axis for axis in range(3) if signs[axis] < 0]
     image, label = image.flip([axis + 1 for axis in flipped]), label.flip(flipped)
@@ -113,7 +105,7 @@ def test_the_order_and_direction_of_the_file_s_axes_do_not_matter(order, signs):
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_flip_that_the_header_does_not_tell_turns_the_signs_of_its_axis_and_no_others(dims):
-    image, label = body(dims)
+    image, label = foreground(dims)
     affine = affine_of(order=range(dims))
     expected = subject_statistics(image, label, 5, affine)
     for axis in range(dims):
@@ -152,7 +144,7 @@ def test_border_shares_are_those_of_the_fullest_slice_at_either_end():
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_the_border_is_kept_past_crop_pad_batch_and_back(dims):
-    image, _ = body(dims)
+    image, _ = foreground(dims)
     image = image[:, image.shape[1] // 2 :]
     loaded = MetaTensor(image, affine=affine_of(order=range(dims)))
     measured = MeasureBorderd("image")({"image": loaded})["image"]
@@ -166,7 +158,7 @@ def test_the_border_is_kept_past_crop_pad_batch_and_back(dims):
 
 
 def test_a_plain_tensor_passes_unmeasured_and_an_affine_without_directions_is_refused():
-    image, _ = body()
+    image, _ = foreground()
     assert MeasureBorder()(image) is image
     with pytest.raises(ValueError, match="no direction"):
         anatomical_axes(torch.zeros(4, 4), 3)
@@ -176,7 +168,7 @@ def test_a_plain_tensor_passes_unmeasured_and_an_affine_without_directions_is_re
 
 
 def statistics(seed=0, dims=3, **changes):
-    image, label = body(dims, seed)
+    image, label = foreground(dims, seed)
     return subject_statistics(image, label, 5, affine_of(order=range(dims))) | changes
 
 
@@ -230,15 +222,15 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_an_image_that_is_not_what_its_header_says_is_rejected_with_the_reason(name):
     change, reason = WRONG[name]
-    image, label = body()
-    subjects = [subject_statistics(*body(seed=seed), 5, affine_of(sizes=(1, 1, 1))) for seed in range(6)]
+    image, label = foreground()
+    subjects = [subject_statistics(*foreground(seed=seed), 5, affine_of(sizes=(1, 1, 1))) for seed in range(6)]
     found = subject_statistics(change(image), change(label), 5, affine_of(sizes=(1, 1, 1)))
     judged = Plausibility.fit(subjects).judge(found)
     assert reason in judged.reason
 
 
 def test_an_unlabeled_image_and_one_without_foreground_are_rejected():
-    image, label = body()
+    image, label = foreground()
     judged = clean().judge(subject_statistics(image, torch.zeros_like(label), 5, affine_of()))
     assert "of the foreground is labeled" in judged.reason
     assert "4 of 4 structures" in judged.reason
@@ -247,7 +239,7 @@ def test_an_unlabeled_image_and_one_without_foreground_are_rejected():
 
 @pytest.mark.parametrize("axis", range(3))
 def test_what_the_file_cuts_off_is_not_checked_and_said(axis):
-    image, label = body()
+    image, label = foreground()
     middle = image.shape[axis + 1] // 2
     part = [x.narrow(x.ndim - 3 + axis, middle - 3, 6) for x in (image, label)]
     judged = clean().judge(subject_statistics(*part, 5, affine_of()))
@@ -258,7 +250,7 @@ def test_what_the_file_cuts_off_is_not_checked_and_said(axis):
 
 def test_of_what_is_cut_off_too_much_is_still_too_much():
     """Ghosts that fill the background along an axis reach its ends, as a cut does."""
-    image, label = body()
+    image, label = foreground()
     image = torch.nn.functional.pad(image, (10, 10))
     label = torch.nn.functional.pad(label, (10, 10))
     size = image.shape[-1]
@@ -275,8 +267,8 @@ def test_foreground_at_every_border_is_rejected_unless_clean_subjects_have_it_to
 
 
 def test_a_subject_that_is_mirrored_left_to_right_cannot_be_told():
-    """A body that is symmetric left to right, labeled by where things lie, as a network labels it."""
-    image, label = body()
+    """A foreground that is symmetric left to right, labeled by where things lie, as a network labels it."""
+    image, label = foreground()
     image = torch.maximum(image, image.flip(1))
     sides = (torch.arange(image.shape[1]) < image.shape[1] // 2).long()[:, None, None]
     label = (1 + sides) * (image[0] > 0)
@@ -334,7 +326,7 @@ class Zero(HighFrequencyEnergy):
 
 def calibrated(every=1):
     def load(entry):
-        image, label = body(seed=entry["seed"])
+        image, label = foreground(seed=entry["seed"])
         image = MetaTensor(image * (0.2 + 0.2 * label.float()), affine=affine_of())
         return {"image": MeasureBorder()(image)}
 
@@ -381,7 +373,7 @@ def test_the_inferer_rejects_an_implausible_volume_and_leaves_a_clean_one_alone(
 @pytest.mark.parametrize("dims", [2, 3])
 def test_whole_images_are_judged_too(dims):
     def load(seed):
-        image, label = body(dims, seed)
+        image, label = foreground(dims, seed)
         return MetaTensor(image * (0.2 + 0.2 * label.float()), affine=affine_of(order=range(dims)))
 
     def statistics_of(image):

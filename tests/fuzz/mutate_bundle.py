@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The bundle itself, mutated: its settings, its weights, its calibration and its sums; two probes tell what it does."""
 
 from __future__ import annotations
@@ -29,7 +21,7 @@ SETTINGS: tuple[tuple[str, tuple[Any, ...], bool], ...] = (
     ("on_reject", ("empty", "raise", "", None, 1, "Empty", ["empty"], True), True),
     ("batch_size", (1, 3, 100, 0, -1, 1.5, "8", None, 10**9), True),
     ("inferer.slice_axis", (0, 2, -1, 3, None, "1", 1.0), True),
-    ("inferer.min_body", (0, 0.5, 1, -1, 2, "$float('nan')", None, "0.02"), True),
+    ("inferer.min_foreground", (0, 0.5, 1, -1, 2, "$float('nan')", None, "0.02"), True),
     ("inferer.reformer", (None, "@detector", "$torch.nn.Identity()"), True),
     ("inferer.on_reject", ("raise", "flag", "empty", None), True),
     ("inferer.detector", (None, "@spectrum_detector", "@reformer", "@detector_def"), True),

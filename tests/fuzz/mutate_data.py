@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Mutated voxels: their number, their type, their values; the header says what they are."""
 
 from __future__ import annotations
@@ -155,13 +147,13 @@ def _sizes(random: np.random.Generator, values: np.ndarray) -> Made:
 
 def _elsewhere(random: np.random.Generator, values: np.ndarray) -> Made:
     """The same scan with other borders, or turned in the plane."""
-    how = pick(random, ("padded", "cropped", "rolled", "mirrored", "turned", "upside down"))
+    how = pick(random, ("padded", "cropped", "rolled", "mirrored", "flipped", "upside down"))
     changed = {
         "padded": np.pad(values, [tuple(random.integers(0, 9, 2)) for _ in range(3)]),
         "cropped": values[4:-6, 1:-1, 3:-5],
         "rolled": np.roll(values, 20, axis=0),
         "mirrored": values[::-1],
-        "turned": np.rot90(values, axes=(0, 2)),
+        "flipped": np.rot90(values, axes=(0, 2)),
         "upside down": values[..., ::-1],
     }[how]
     return _plain(np.ascontiguousarray(changed)), how

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The scans that are mutated: small brains of the embedded cohort and, where they are, of real subjects."""
 
 from __future__ import annotations
@@ -58,9 +50,9 @@ def load_scans(folder: Path) -> list[Scan]:
     for number in SUBJECTS:
         file = folder / f"cohort{number}.npy"
         if not file.is_file():
-            from monai_shield.data import cohort_person
+            from monai_shield.data import cohort_subject
 
-            np.save(file, shrunk(cohort_person(number)["image"][0].numpy()))
+            np.save(file, shrunk(cohort_subject(number)["image"][0].numpy()))
         scans.append(Scan(file.stem, np.load(file)))
     for name in REAL:
         source = volumes / f"{name}_SS.nii.gz"

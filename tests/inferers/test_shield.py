@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 import copy
 import json
 import weakref
@@ -16,7 +8,7 @@ import pytest
 import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 
-from monai_shield.data import body_share
+from monai_shield.data import foreground_share
 from monai_shield.detectors import (
     Calibration,
     Detector,
@@ -44,7 +36,7 @@ class Given(Detector):
         return self.score(views.image)
 
 
-def mean_over_body(image):
+def mean_over_foreground(image):
     return image.flatten(1).sum(1) / (image > 0).flatten(1).sum(1).clamp_min(1) - 0.5
 
 
@@ -87,7 +79,7 @@ def test_whole_images_as_by_hand(dims, reforms):
 def test_sliced_volumes_as_by_hand(axis):
     target, reformer, detector = networks(2)
     volume = torch.rand(2, 1, 6, 8, 10)
-    volume.movedim(axis + 2, 0)[:2, 1] = 0  # two slices of the second volume bear no body
+    volume.movedim(axis + 2, 0)[:2, 1] = 0  # two slices of the second volume bear no foreground
     volume.movedim(axis + 2, 0)[3:, 1] *= 1.5
     out = ShieldInferer(detector, reformer, slice_axis=axis, batch_size=4)(volume, target)
     assert out.shape == (2, 3, 6, 8, 10)
@@ -191,7 +183,7 @@ def test_what_cannot_be_scored_is_rejected():
     few, enough = decisions(ShieldInferer(detector)(image, target))
     assert few["rejected"]
     assert few["score"] is few["p_value"] is None
-    assert few["reason"] == "it bears too little body to be scored"
+    assert few["reason"] == "it bears too little foreground to be scored"
     assert not enough["rejected"]
     volume = torch.zeros(1, 1, 10, 10, 10)
     volume[..., 0, 0] = 1
@@ -199,7 +191,7 @@ def test_what_cannot_be_scored_is_rejected():
     assert decision["rejected"]
     assert decision["scored"] == 0
     assert decision["score"] is None
-    assert decision["reason"] == "no slice bears enough body to be scored"
+    assert decision["reason"] == "no slice bears enough foreground to be scored"
 
 
 @pytest.mark.parametrize(("bright", "rejected"), [(2, False), (3, True)])
@@ -208,7 +200,7 @@ def test_a_volume_is_rejected_beyond_the_largest_share_seen(bright, rejected):
     volume = torch.full((1, 1, 8, 8, 8), 0.4)
     volume[..., 0] = 0.3
     volume[0, 0, :bright] = 0.9
-    out = ShieldInferer(Given(mean_over_body, volume_limit=0.25), slice_axis=0)(volume, target)
+    out = ShieldInferer(Given(mean_over_foreground, volume_limit=0.25), slice_axis=0)(volume, target)
     (decision,) = decisions(out)
     assert decision["score"] == bright / 8
     assert decision["rejected"] == rejected
@@ -220,9 +212,9 @@ def test_the_very_volume_that_set_the_limit_is_not_beyond_it(count):
     """Whatever the share, such as 3 of 60, which float32 rounds up."""
     target, _, _ = networks(2)
     volume = torch.linspace(0.1, 0.9, count).reshape(1, 1, count, 1, 1) + torch.rand(1, 1, count, 8, 8) / 1000
-    detector = Given(mean_over_body)
+    detector = Given(mean_over_foreground)
     for t_fp in [number / 20 for number in range(1, 20)]:
-        scores = mean_over_body(volume[0, 0, :, None])
+        scores = mean_over_foreground(volume[0, 0, :, None])
         detector.calibration = Calibration.fit(scores, t_fp, "empirical", volumes=["volume"] * count)
         (decision,) = decisions(ShieldInferer(detector, slice_axis=0, batch_size=count)(volume, target))
         assert decision["score"] == decision["threshold"] == int(t_fp * count + 1e-9) / count
@@ -231,7 +223,7 @@ def test_the_very_volume_that_set_the_limit_is_not_beyond_it(count):
 
 def test_told_to_raise_it_raises():
     target, _, _ = networks(2)
-    inferer = ShieldInferer(Given(mean_over_body), on_reject="raise")
+    inferer = ShieldInferer(Given(mean_over_foreground), on_reject="raise")
     dark, bright = (torch.rand(1, 1, 8, 8) * 0.1 + level for level in (0.2, 0.8))
     inferer(dark, target)
     with pytest.raises(RejectedImageError, match="its score is above the threshold"):
@@ -396,7 +388,7 @@ def test_a_declared_head_is_the_detector_s(dims):
         entropy = distribution.entropy()
         entropy = entropy.mean(1) if head == "sigmoid" else entropy
         inside = image[:, 0] > 0.05
-        expected = [float(values[body].mean()) for values, body in zip(entropy, inside)]
+        expected = [float(values[foreground].mean()) for values, foreground in zip(entropy, inside)]
         out = ShieldInferer(detector, head=head)(image, target)
         assert [each["score"] for each in decisions(out)] == pytest.approx(expected, rel=1e-5)
 
@@ -409,7 +401,7 @@ def test_a_softmax_over_one_channel_is_refused_whatever_the_detector():
         ShieldInferer(detector, head="argmax")
 
 
-def test_body_is_what_lies_above_the_background():
+def test_foreground_is_what_lies_above_the_background():
     image = torch.zeros(1, 1, 10, 10)
     image[0, 0, 0] = torch.linspace(-4, 5, 10)
-    assert float(body_share(image)) == pytest.approx(0.05)
+    assert float(foreground_share(image)) == pytest.approx(0.05)

@@ -1,14 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
-"""Dice by counts, AUC, residual harm, intervals over people."""
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Dice by counts, AUC, residual harm, intervals over subjects."""
 
 from __future__ import annotations
 
@@ -27,8 +19,8 @@ from monai_shield.metrics import (
     dice_of_counts,
     overlap_counts,
     pair_order,
-    person_bootstrap,
     residual_harm,
+    subject_bootstrap,
 )
 
 
@@ -82,12 +74,12 @@ def test_harm_by_hand() -> None:
         residual_harm(clean, defended, np.ones(3, dtype=bool))
 
 
-def test_bootstrap_draws_people_not_slices() -> None:
-    # two people, each with a value of their own repeated: the interval spans the two, however many slices they have
-    persons = ["a"] * 50 + ["b"] * 50
+def test_bootstrap_draws_subjects_not_slices() -> None:
+    # two subjects, each with a value of their own repeated: the interval spans the two, however many slices they have
+    subjects = ["a"] * 50 + ["b"] * 50
     values = np.array([0.0] * 50 + [1.0] * 50)
-    assert person_bootstrap(lambda i: float(values[i].mean()), persons) == (0.0, 1.0)
-    assert person_bootstrap(lambda i: 3.0, persons) == (3.0, 3.0)
+    assert subject_bootstrap(lambda i: float(values[i].mean()), subjects) == (0.0, 1.0)
+    assert subject_bootstrap(lambda i: 3.0, subjects) == (3.0, 3.0)
 
 
 def test_bootstrap_covers_a_mean() -> None:
@@ -95,6 +87,6 @@ def test_bootstrap_covers_a_mean() -> None:
     hits = 0
     for trial in range(100):
         values = generator.normal(size=40)
-        low, high = person_bootstrap(lambda i, v=values: float(v[i].mean()), range(40), 300, seed=trial)
+        low, high = subject_bootstrap(lambda i, v=values: float(v[i].mean()), range(40), 300, seed=trial)
         hits += low <= 0 <= high
     assert 85 <= hits <= 100

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 import json
 from html.parser import HTMLParser
 
@@ -110,7 +102,7 @@ class MadeUpDemo:
         dice = {"attacked": damaged, "attacked_reformed": reformed, "clean_reformed": clean_reformed}
         return {
             "what": words.ILLUSTRATION,
-            "person": {"number": 700, "seed": 0},
+            "subject": {"number": 700, "seed": 0},
             "attack": {
                 "name": "DAG",
                 "arxiv": "1703.08603",
@@ -130,8 +122,8 @@ class MadeUpDemo:
                 "t_fp": 0.05,
                 "rule": "conformal",
                 "slices": 320,
-                "persons": 4,
-                "persons_needed_for_a_promise_per_person": 19,
+                "subjects": 4,
+                "subjects_needed_for_a_promise_per_subject": 19,
                 "volume_limit": 0.1,
                 "source": "site (val)",
             },
@@ -156,7 +148,7 @@ class MadeUpDemo:
             "spatial_size": [16, 12],
             "files": dict(demo._FILES),
             "commands": ["python -m monai.bundle run calibration --every_nth_slice 2"],
-            "seconds": {"people": 12.3, "attack": 45.6},
+            "seconds": {"subjects": 12.3, "attack": 45.6},
             "provenance": {
                 "date": "2026-11-22",
                 "revision": "abc",

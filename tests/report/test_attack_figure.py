@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 import nibabel as nib
 import numpy as np
 import pytest
@@ -50,9 +42,9 @@ def test_the_slice_with_most_damage_as_a_radiologist_sees_it(codes, channels, tm
     assert np.isclose(change.max(), 25 / 200)
     assert (change != 0).sum() == 1
     # the file is LAS, so the patient's right is its first voxel and stands on the left, where it is darker
-    body = view.clean[view.clean > 0].reshape(6, 7)
-    assert (np.diff(body, axis=0) > 0).all()
-    assert view.clean.shape == (12, 10)  # the body and 4 pixels around it, where the volume has them
+    foreground = view.clean[view.clean > 0].reshape(6, 7)
+    assert (np.diff(foreground, axis=0) > 0).all()
+    assert view.clean.shape == (12, 10)  # the foreground and 4 pixels around it, where the volume has them
 
 
 def test_where_nothing_changed_there_is_a_picture_all_the_same(tmp_path):

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The demo as a whole, and the command line."""
 
 import copy
@@ -51,7 +43,7 @@ def test_missing_and_altered_weights_are_named(bundle):
         Demo("demo", bundle / "models")
 
 
-@pytest.mark.parametrize("setting", ["persons", "every_nth_slice", "slices"])
+@pytest.mark.parametrize("setting", ["subjects", "every_nth_slice", "slices"])
 def test_impossible_settings_are_refused(bundle, setting):
     with pytest.raises(ValueError, match="at least 1"):
         Demo("demo", bundle, **{setting: 0})
@@ -61,7 +53,7 @@ def test_an_old_result_is_gone_before_anything_new_is_written(bundle, demo_folde
     (demo_folder / "report.html").write_text("old")
     (demo_folder / "mine.txt").write_text("keep")
     demo = Demo(demo_folder, bundle)
-    monkeypatch.setattr(demo, "_make_people", dict)
+    monkeypatch.setattr(demo, "_make_subjects", dict)
     monkeypatch.setattr(demo, "_calibrate", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         demo.run()
@@ -148,7 +140,7 @@ def test_report_makes_a_page_of_an_evaluation(tmp_path, read_page):
     }
     results = {
         "volumes": 2,
-        "persons": 1,
+        "subjects": 1,
         "calibration": {"threshold": 1.0, "t_fp": 0.05, "rule": "conformal", "slices": 40, "volumes": 3, "source": "x"},
         "clean": {
             "dice": {"bare": interval},

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The demo's attack, from a file to a file."""
 
 import json
@@ -48,7 +40,7 @@ def bare_target(made_up_demo):
     )
 
 
-# the same person in the network's own orientation and in another one
+# the same subject in the network's own orientation and in another one
 @pytest.fixture(
     params=[np.diag([-1.0, 1, 1, 1]), np.array([[0.0, -1, 0, 5], [-1, 0, 0, 7], [0, 0, 1, 9], [0, 0, 0, 1]])]
 )
@@ -103,7 +95,7 @@ def test_slices_know_where_they_lie(bare_target, clean_file):
     assert set(world.tolist()) == {positions[3]}
 
 
-def test_the_slab_lies_in_the_middle_of_the_body():
+def test_the_slab_lies_in_the_middle_of_the_foreground():
     slices = torch.zeros(20, 1, 4, 4)
     slices[5:15] = 1
     assert demo_attack.middle_slab(slices, 4) == range(8, 12)

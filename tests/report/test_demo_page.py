@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The demo's page: its numbers, its pictures, and that it stands alone."""
 
 import json
@@ -52,7 +44,7 @@ def test_the_numbers_of_the_page_are_those_of_the_json(finished_demo, read_page)
     )
     assert rows["threshold of a slice's score"] == ["2.718", "2.718"]
     assert rows["of those in the attacked slab"] == ["0 of 4", "4 of 4"]
-    assert rows["p-value of the scan"] == ["– (needs 19 people)"] * 2
+    assert rows["p-value of the scan"] == ["– (needs 19 subjects)"] * 2
     assert float(rows["Dice in the slab, undefended"][1]) == result["dice"]["slab"]["attacked"]
     assert float(rows["Dice in the slab, reformed"][1]) == result["dice"]["slab"]["attacked_reformed"]
     assert float(rows["Dice of the whole scan, undefended"][1]) == result["dice"]["scan"]["attacked"]

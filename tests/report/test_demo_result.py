@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The numbers of a demo: Dice, what was rejected, the calibration."""
 
 import json
@@ -81,6 +73,6 @@ def test_the_calibration_is_read_from_the_weights(tmp_path):
     torch.save({"_extra_state": calibration.state()}, tmp_path / "detector.pt")
     record = demo_result.calibration_record(tmp_path / "detector.pt")
     assert record["threshold"] == calibration.threshold == 38.0
-    assert (record["slices"], record["persons"]) == (40, 2)
-    assert record["persons_needed_for_a_promise_per_person"] == 19
+    assert (record["slices"], record["subjects"]) == (40, 2)
+    assert record["subjects_needed_for_a_promise_per_subject"] == 19
     json.dumps(record, allow_nan=False)

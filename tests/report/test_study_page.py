@@ -1,32 +1,24 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 import json
 import sys
 
 import pytest
 
 from monai_shield.__main__ import main, report
+from monai_shield.evaluation import attack_study_table
 from monai_shield.report import StudyPageError, render_study, study_page
 from monai_shield.report.html import table_of_markdown
-from monai_shield.studies import attack_study_table
 
 INTERVAL = {"value": 0.5, "low": 0.25, "high": 0.75}
 ATTACK_STUDY = {
     "volumes": 2,
-    "persons": 1,
+    "subjects": 1,
     "slices": 40,
     "clean": {"dice": INTERVAL},
     "attacks": {
         "DAG <raw>": {
-            "turned": INTERVAL,
+            "flipped": INTERVAL,
             "success": INTERVAL,
             "dice": {"value": None, "low": None, "high": None},
             "norm_linf": 2 / 255,
@@ -48,7 +40,7 @@ def test_a_study_of_attacks_has_a_page_with_its_table(tmp_path, read_page):
     text = [piece.strip() for piece in reader.text]
     assert {"DAG <raw>", "–", "2.0", "50.0 (25.0–75.0)"} <= set(text)
     assert table_of_markdown(attack_study_table(ATTACK_STUDY)) in page.read_text(encoding="utf-8")
-    assert "40 slices of 2 scans of 1 people" in " ".join(text)
+    assert "40 slices of 2 scans of 1 subjects" in " ".join(text)
     first = page.read_bytes()
     assert render_study(tmp_path).read_bytes() == first
 

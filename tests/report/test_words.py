@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What a demo's page and closing words say, by what happened."""
 
 import pytest
@@ -93,10 +85,10 @@ def test_nothing_warns_the_user_where_nothing_is_rejected(made_up_demo):
     assert found["What a user gets"].verdict == "the reformed answer, without a warning"
 
 
-@pytest.mark.parametrize(("persons", "promised"), [(4, False), (19, True)])
-def test_a_promise_per_person_needs_enough_people(persons, promised, made_up_demo):
+@pytest.mark.parametrize(("subjects", "promised"), [(4, False), (19, True)])
+def test_a_promise_per_subject_needs_enough_subjects(subjects, promised, made_up_demo):
     result = made_up_demo.result()
-    result["calibration"]["persons"] = persons
+    result["calibration"]["subjects"] = subjects
     assert ("no promise" not in words.calibration_words(result)) == promised
 
 

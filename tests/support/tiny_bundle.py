@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """A bundle with tiny networks, brains that do not exist to calibrate it on, and a run of it."""
 
 import json
@@ -41,10 +33,10 @@ def brain_values(seed: int = 0, shape: tuple[int, int, int] = (64, 72, 60)) -> n
     """
     generator = np.random.default_rng(seed)
     grid = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij")
-    body = sum(((g - c) / r) ** 2 for g, c, r in zip(grid, (0.04, -0.03, 0.06), (0.84, 0.88, 0.80))) < 1
+    foreground = sum(((g - c) / r) ** 2 for g, c, r in zip(grid, (0.04, -0.03, 0.06), (0.84, 0.88, 0.80))) < 1
     texture = sum(weight * _standard_noise(generator, shape, sigma) for weight, sigma in ((1.0, 6.0), (0.7, 2.0)))
     values = 58 + 12 * texture + 10 * grid[0] - 6 * grid[1] + 8 * grid[2]
-    return np.where(body, np.clip(np.rint(values), 20, 100), 0)
+    return np.where(foreground, np.clip(np.rint(values), 20, 100), 0)
 
 
 def _standard_noise(generator: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:
@@ -80,7 +72,7 @@ def shrink(config: Any, size: int = TINY_SIZE) -> Any:
 
 
 def noisy(values: np.ndarray, low: float, high: float, deviation: float = NOISE) -> np.ndarray:
-    """A brain with noise in its body, in whole numbers from `low` to `high`."""
+    """A brain with noise in its foreground, in whole numbers from `low` to `high`."""
     noise = np.random.default_rng(0).normal(0, deviation, values.shape)
     return np.where(values > 0, np.clip(np.rint(values + noise), low, high), 0)
 
@@ -143,7 +135,7 @@ def make_tiny_bundle(
 
 @torch.no_grad()
 def _spread(network: torch.nn.Module, reformer: torch.nn.Module, images: torch.Tensor) -> None:
-    """Set a random network's last layer so that in the body every class comes up."""
+    """Set a random network's last layer so that in the foreground every class comes up."""
     network.train()
     network(images)  # the statistics of its batch normalization
     network.eval()

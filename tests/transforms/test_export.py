@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 import itertools
 
 import nibabel as nib
@@ -82,9 +74,9 @@ def difference(first, second):
 def test_read_back_it_is_clean_plus_perturbation_to_half_a_unit(dtype, slope, inter, brain, tmp_path):
     clean, out = clean_file(brain, tmp_path / "clean.nii", dtype, slope, inter), tmp_path / "attacked.nii.gz"
     perturbation = attacked(clean, out)
-    found, body = difference(clean, out)
+    found, foreground = difference(clean, out)
     half = 0.5 * slope if np.issubdtype(dtype, np.integer) else 1e-5 * slope
-    np.testing.assert_allclose(found[body != 0], perturbation[body != 0], atol=half + 1e-4 * slope)
+    np.testing.assert_allclose(found[foreground != 0], perturbation[foreground != 0], atol=half + 1e-4 * slope)
     assert np.abs(found).max() > 2 * slope  # there was something to write
     background = values_of(clean) == 0
     assert background.mean() > 0.3
@@ -111,18 +103,18 @@ def test_it_lands_on_its_own_voxels_however_the_file_lies(orientation, brain, tm
     nib.save(turned, tmp_path / "clean.nii")
     assert "".join(nib.aff2axcodes(turned.affine)) == orientation
     perturbation = attacked(tmp_path / "clean.nii", tmp_path / "attacked.nii")
-    found, body = difference(tmp_path / "clean.nii", tmp_path / "attacked.nii")
-    np.testing.assert_allclose(found[body != 0], perturbation[body != 0], atol=0.501)
+    found, foreground = difference(tmp_path / "clean.nii", tmp_path / "attacked.nii")
+    np.testing.assert_allclose(found[foreground != 0], perturbation[foreground != 0], atol=0.501)
 
 
 @pytest.mark.parametrize(("size", "tolerance"), [(0.8, 0.02), (1.25, 0.025), (1.5, 0.03)])
 def test_a_smooth_perturbation_survives_another_voxel_size(size, tolerance, brain, tmp_path):
-    """Resampled twice, a wave of 40 mm is the same within 3 %, but for the body's rim, where the mask cuts it."""
+    """Resampled twice, a wave of 40 mm is the same within 3 %, but for the foreground's rim, where the mask cuts it."""
     clean = clean_file(brain, tmp_path / "clean.nii", np.float32, affine=np.diag([-size, size, size, 1.0]))
     out = tmp_path / "attacked.nii"
     perturbation = attacked(clean, out, smooth=True)
-    found, body = difference(clean, out)
-    inside = binary_erosion(body > 0, np.ones((3, 3, 3)), iterations=3)
+    found, foreground = difference(clean, out)
+    inside = binary_erosion(foreground > 0, np.ones((3, 3, 3)), iterations=3)
     assert inside.mean() > 0.01
     amplitude = np.abs(perturbation)[inside].max()
     assert amplitude > 1
@@ -148,8 +140,8 @@ def test_a_preprocessing_made_for_labels_too_will_do(brain, tmp_path):
         torch.full_like(image.as_tensor(), 0.05), PreprocessedFile(clean, transform), tmp_path / "attacked.nii"
     )
     low, high = image.meta["intensity_window"]
-    body = values_of(clean) > 0
-    change = (values_of(tmp_path / "attacked.nii") - values_of(clean))[body]
+    foreground = values_of(clean) > 0
+    change = (values_of(tmp_path / "attacked.nii") - values_of(clean))[foreground]
     assert set(change) == {round(0.05 * (high - low))}
 
 

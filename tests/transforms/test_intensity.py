@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
 import torch
@@ -24,13 +16,17 @@ images = arrays(np.float32, st.integers(2, 400), elements=st.floats(-1000, 1000,
 
 
 @given(values=images, percentile=st.sampled_from([1.0, 50.0, 95.0, 99.5, 100.0]))
-def test_the_window_is_numpy_s_percentile_inside_the_body_to_one_rank(values, percentile):
+def test_the_window_is_numpy_s_percentile_inside_the_foreground_to_one_rank(values, percentile):
     low, high = intensity_window(torch.from_numpy(values), percentile)
     assert low == min(0, values.min())
-    body = np.sort(values[values > low])
-    place = percentile / 100 * (len(body) - 1)
-    assert body[max(0, int(np.floor(place)) - 1)] <= high <= body[min(len(body) - 1, int(np.ceil(place)) + 1)]
-    assert high in body
+    foreground = np.sort(values[values > low])
+    place = percentile / 100 * (len(foreground) - 1)
+    assert (
+        foreground[max(0, int(np.floor(place)) - 1)]
+        <= high
+        <= foreground[min(len(foreground) - 1, int(np.ceil(place)) + 1)]
+    )
+    assert high in foreground
     assert high > low
 
 

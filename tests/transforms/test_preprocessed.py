@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The way back from the network to the file, for preprocessings that bundles have."""
 
 import nibabel as nib
@@ -67,7 +59,7 @@ AFFINE = {
     "percentiles": ScaleIntensityRangePercentilesd("image", lower=5, upper=95, b_min=0, b_max=1, clip=True),
     "clipped percentiles": ClipIntensityPercentilesd("image", lower=5, upper=95),
     "z score": NormalizeIntensityd("image"),
-    "z score of the body": NormalizeIntensityd("image", nonzero=True, channel_wise=True),
+    "z score of the foreground": NormalizeIntensityd("image", nonzero=True, channel_wise=True),
     "minimum and maximum": ScaleIntensityd("image"),
     "window": ScaleToWindowd("image"),
     "function": Lambdad("image", func=lambda x: x / 50 - 1),
@@ -88,10 +80,10 @@ def through(*steps):
 
 
 def ct(path, brain, dtype=np.int16, slope=1.0, inter=0.0):
-    """A body of -100 to 300 HU with bone of 1000, in air of -1000."""
-    body = brain(shape=SHAPE)
-    values = np.where(body > 0, 4 * (body - 20) - 100, -1000)
-    values[body > 70] = 1000
+    """A foreground of -100 to 300 HU with bone of 1000, in air of -1000."""
+    foreground = brain(shape=SHAPE)
+    values = np.where(foreground > 0, 4 * (foreground - 20) - 100, -1000)
+    values[foreground > 70] = 1000
     header = nib.Nifti1Header()
     header.set_data_dtype(dtype)
     image = nib.Nifti1Image(np.rint((values - inter) / slope).astype(dtype), LAS, header)
@@ -139,12 +131,12 @@ def test_read_back_the_network_sees_the_perturbation(name, geometry, dtype, slop
     perturbation = noise(image)
     wanted = (image + perturbation).clamp(image.min(), image.max())
     plain, out = read_back(file, geometric), tmp_path / "attacked.nii.gz"
-    body = (plain != 0) & (plain != -1000)
-    perturbation = (wanted - image) * body
+    foreground = (plain != 0) & (plain != -1000)
+    perturbation = (wanted - image) * foreground
     export_attack(perturbation, clean, out)
     found = read_back(out, geometric).clamp(clean.low, clean.high) * clean.scale + clean.offset
     tolerance = abs(float(clean.scale)) * (0.5 * slope if np.issubdtype(dtype, np.integer) else 1e-4) + 1e-5
-    assert float((found - image - perturbation)[body].abs().max()) <= tolerance
+    assert float((found - image - perturbation)[foreground].abs().max()) <= tolerance
     assert float(perturbation.abs().max()) > 0.03
     background = read_values(file) == read_values(file)[0, 0, 0]
     assert np.array_equal(read_values(out)[background], read_values(file)[background])
@@ -186,13 +178,13 @@ def test_several_intensity_steps_with_geometry_in_between(brain, tmp_path):
     normalize = NormalizeIntensityd("image", nonzero=True)
     clean = PreprocessedFile(file, through(ABDOMEN, crop, normalize, SpatialPadd("image", (40, 40, 40))))
     image, plain = clean.image.as_tensor().double(), read_values(file)
-    body = np.clip(plain, -57, 164)[(plain > -57)]
-    assert float(clean.scale) == pytest.approx(1 / body.std(), rel=1e-3)
+    foreground = np.clip(plain, -57, 164)[(plain > -57)]
+    assert float(clean.scale) == pytest.approx(1 / foreground.std(), rel=1e-3)
     perturbation = torch.where(image != 0, -0.2, 0.0)
     export_attack(perturbation, clean, tmp_path / "attacked.nii")
     change = np.clip(read_values(tmp_path / "attacked.nii"), -57, 164) - np.clip(plain, -57, 164)
     well_inside = plain > 0
-    np.testing.assert_allclose(change[well_inside], -0.2 * body.std(), atol=0.51)
+    np.testing.assert_allclose(change[well_inside], -0.2 * foreground.std(), atol=0.51)
 
 
 @pytest.mark.parametrize("step", [Spacingd("image", (1.4, 1.3, 0.8)), Resized("image", (30, 30, 30), mode="trilinear")])

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """An attacker who knows the whole shield."""
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -26,8 +16,6 @@ from monai_shield.attacks.pgd import PGD
 from monai_shield.attacks.problem import Problem
 from monai_shield.detectors import Detector, Views
 from monai_shield.networks.heads import Head, class_logits
-
-__all__ = ["AdaptivePGD", "ShieldedNetwork"]
 
 
 class ShieldedNetwork(nn.Module):

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Attacks on segmentation networks: ``attack(network, image, label=None, mask=None) -> AttackResult``."""
 
 from monai_shield.attacks.alma_prox import ALMAProx
@@ -32,47 +24,6 @@ from monai_shield.attacks.targets import TARGETS, Background, Dilate, Exchange, 
 from monai_shield.attacks.transfer import Transfer
 from monai_shield.attacks.universal import UniversalPerturbation
 from monai_shield.attacks.vafa import VAFA
-
-__all__ = [
-    "APGD",
-    "ASMA",
-    "ATTACKS",
-    "BIM",
-    "BPDA",
-    "DAG",
-    "FGSM",
-    "MIFGSM",
-    "PGD",
-    "SEA",
-    "SMIA",
-    "TARGETS",
-    "VAFA",
-    "ALMAProx",
-    "AllOf",
-    "AnyOf",
-    "Attack",
-    "AttackInfo",
-    "AttackResult",
-    "Background",
-    "CosPGD",
-    "Criterion",
-    "Dilate",
-    "Exchange",
-    "ExpectationNetwork",
-    "FrozenNetwork",
-    "MultiLabel",
-    "RemainingShare",
-    "RunnerUp",
-    "SegPGD",
-    "SelectOutput",
-    "SlidingWindowNetwork",
-    "Square",
-    "StructureDice",
-    "TargetDice",
-    "Transfer",
-    "UniformNoise",
-    "UniversalPerturbation",
-]
 
 ATTACKS: dict[str, type[Attack]] = {
     "alma_prox": ALMAProx,

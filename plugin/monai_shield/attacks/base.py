@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What every attack shares: how its problem is posed, the guard around the network, and the result it hands back."""
-
-from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
@@ -28,17 +18,6 @@ from monai_shield.attacks.loop import Holding, not_yet_target, still_label
 from monai_shield.attacks.problem import Outcome, Problem, logits_of, per_image
 from monai_shield.attacks.targets import adversarial_label, check_target
 from monai_shield.transforms.intensity import intensity_window
-
-__all__ = [
-    "Attack",
-    "AttackInfo",
-    "AttackResult",
-    "check_image",
-    "crafting",
-    "plain",
-    "window_width",
-    "with_meta_of",
-]
 
 
 @dataclass(frozen=True)

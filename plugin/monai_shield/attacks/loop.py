@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The one gradient loop: an attack hands it a loss, a step rule, and when a pixel holds out."""
-
-from __future__ import annotations
 
 import math
 from collections.abc import Callable
@@ -22,27 +12,6 @@ from torch import Tensor, nn
 
 from monai_shield.attacks.criteria import Criterion
 from monai_shield.attacks.problem import Outcome, Problem, logits_of, per_image, share_held
-
-__all__ = [
-    "DIRECTIONS",
-    "KEEP",
-    "NORMS",
-    "Direction",
-    "Holding",
-    "Loss",
-    "Projection",
-    "Steepest",
-    "StepRule",
-    "ascend",
-    "into_ball",
-    "into_bounds",
-    "not_yet_target",
-    "outcome_at",
-    "sign",
-    "still_label",
-    "unit_l2",
-    "unit_linf",
-]
 
 Loss = Callable[[Tensor, Problem, Tensor, float], Tensor]
 """(logits (B,K,spatial), problem, pixels that hold out (B,spatial), share of the steps taken) -> what is to grow, per

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What an attack makes grow on the attacked pixels, one number an image.
 
 Every loss is a :data:`~monai_shield.attacks.loop.Loss`: it takes the logits (B,K,spatial), the problem, the pixels that
@@ -17,8 +9,6 @@ a target it grows away from the label; with one it grows toward the adversarial 
 pixel is not yet predicted as that.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -27,19 +17,6 @@ from torch.nn import functional
 
 from monai_shield.attacks.loop import Loss
 from monai_shield.attacks.problem import Problem
-
-__all__ = [
-    "COMPARABLE",
-    "LOSSES",
-    "cos_pgd",
-    "cross_entropy",
-    "jensen_shannon",
-    "loss_called",
-    "masked_cross_entropy",
-    "masked_norm_correlation",
-    "seg_pgd",
-    "tracked_for",
-]
 
 
 def cross_entropy(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Random noise of the size of an attack: the control every attack is measured against, and the random start."""
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,8 +11,6 @@ from torch import Tensor, nn
 from monai_shield.attacks.base import Attack, AttackInfo
 from monai_shield.attacks.loop import NORMS, into_ball, outcome_at
 from monai_shield.attacks.problem import Outcome, Problem, image_generator
-
-__all__ = ["UniformNoise", "add_noise"]
 
 
 @dataclass(eq=False)

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The segmentation ensemble attack: what is left of an image after the strongest of several attacks."""
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,8 +14,6 @@ from monai_shield.attacks.base import AttackInfo
 from monai_shield.attacks.loop import Loss
 from monai_shield.attacks.losses import loss_called
 from monai_shield.attacks.problem import Outcome, Problem
-
-__all__ = ["SEA"]
 
 
 @dataclass(eq=False)

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The Square attack: a random search that needs nothing but the network's answers."""
-
-from __future__ import annotations
 
 import math
 from bisect import bisect_left
@@ -24,8 +14,6 @@ from torch import Generator, Tensor, nn
 from monai_shield.attacks.base import Attack, AttackInfo
 from monai_shield.attacks.loop import into_ball, still_label
 from monai_shield.attacks.problem import Outcome, Problem, image_generator, logits_of, share_held
-
-__all__ = ["Square", "margin", "square_side"]
 
 
 @dataclass(eq=False)

@@ -1,21 +1,11 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What a targeted attack wants to see instead of the label: the target rules of DAG.
 
 A rule is any callable ``rule(label, logits)`` with the label (B,spatial) and the network's logits on the clean image
 (B,K,spatial), which returns the adversarial label (B,spatial). Each image is treated by itself. Where the adversarial
 label equals the label there is nothing to attack.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Callable
@@ -24,18 +14,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-__all__ = [
-    "TARGETS",
-    "Background",
-    "Dilate",
-    "Exchange",
-    "RunnerUp",
-    "Target",
-    "TargetRule",
-    "adversarial_label",
-    "check_target",
-]
 
 TargetRule = Callable[[Tensor, Tensor], Tensor]
 Target = str | Tensor | TargetRule

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The volumetric adversarial frequency attack: an image quantized block by block in the frequency domain."""
 
 from __future__ import annotations
@@ -27,18 +19,6 @@ from monai_shield.attacks.bpda import BPDA
 from monai_shield.attacks.loop import KEEP, Loss, ascend, still_label
 from monai_shield.attacks.losses import cross_entropy, loss_called, tracked_for
 from monai_shield.attacks.problem import Outcome, Problem
-
-__all__ = [
-    "VAFA",
-    "Requantize",
-    "block_dct",
-    "block_idct",
-    "dct_matrix",
-    "dice_cross_entropy",
-    "filled_up",
-    "quantize",
-    "smooth_round",
-]
 
 
 def dice_cross_entropy(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Attack any MONAI bundle's network on files, through the bundle's own preprocessing and back to the file."""
-
-from __future__ import annotations
 
 import csv
 import hashlib
@@ -43,12 +33,10 @@ from monai_shield.report import AttackedSlice, attack_figure, write_label
 from monai_shield.transforms import PreprocessedFile, border_background, export_attack, intensity_window, read_values
 from monai_shield.utils import TEMPORARY, atomic_path, sha256
 
-__all__ = ["BundleAttack"]
-
 logger = logging.getLogger(__name__)
 Record = dict[str, Any]
 
-MIN_BODY = 0.02  # slices with less are not attacked
+MIN_FOREGROUND = 0.02  # slices with less are not attacked
 ROWS = 4  # files in the figure
 SUMMARIES = ("results.json", "table.csv", "figure.png")
 RECORD_VERSION = 1  # of what is written; another one is made anew
@@ -65,7 +53,7 @@ class BundleAttack:
     weights, preprocessing, file and label, is not attacked again: a run that was killed goes on.
 
     The unit of a budget is the clean image's intensity window (:func:`~monai_shield.transforms.intensity_window`),
-    measured on the whole preprocessed image. Attacked are pixels in the body: where the file's voxels are not its
+    measured on the whole preprocessed image. Attacked are pixels in the foreground: where the file's voxels are not its
     background. Slices are attacked one by one, each as an image of its own. "changed" is the share of attacked pixels
     no longer predicted as their label (by a targeted PGD: predicted as it wants), "read_back" what is left of it once
     the attacked file went through the whole preprocessing. Dice is per structure on the stacked attacked slices, or the
@@ -77,8 +65,8 @@ class BundleAttack:
         files: the files, and the label of each or None for the network's own prediction on the clean file.
         output_dir: folder to write to.
         slices: of a bundle that cuts volumes into slices: how many to attack, evenly spaced; None for all with more
-            than 2 % body.
-        background: value of a file's background, which is restored and which no body is; "border" to find it
+            than 2 % foreground.
+        background: value of a file's background, which is restored and which no foreground is; "border" to find it
             (:func:`~monai_shield.transforms.border_background`); None for none.
     """
 
@@ -171,10 +159,10 @@ class BundleAttack:
         image = clean.image.as_tensor().float()
         loaded = _load(file)
         background = border_background(clean.values()) if self.background == "border" else self.background
-        body = None
+        foreground = None
         if background is not None:
-            body = _on_grid(loaded.as_tensor().ne(float(background)).any(0, keepdim=True), loaded, clean.image)
-        if body is None and self.attack.confine_to_mask:
+            foreground = _on_grid(loaded.as_tensor().ne(float(background)).any(0, keepdim=True), loaded, clean.image)
+        if foreground is None and self.attack.confine_to_mask:
             raise BundleAttackError("confine_to_mask: the file has no background, give its value.")
         before, classes = target.predict(image)
         label = before if label_file is None else self._label(label_file, clean.image, classes)
@@ -182,7 +170,7 @@ class BundleAttack:
         attack = replace(self.attack, window=high - low)
 
         cases, labels = target.cases(image), target.cases(label)
-        masks = None if body is None else target.cases(body > 0)
+        masks = None if foreground is None else target.cases(foreground > 0)
         chosen = self._chosen(cases, masks)
         perturbation = torch.zeros_like(image)
         batches, results, problems = chosen.split(target.batch_size), [], []
@@ -231,9 +219,9 @@ class BundleAttack:
         if self.target.slice_axis is None:
             return torch.zeros(1, dtype=torch.long)
         share = torch.ones(len(cases)) if masks is None else masks.float().flatten(1).mean(1)
-        bearing = torch.nonzero(share > MIN_BODY)[:, 0]
+        bearing = torch.nonzero(share > MIN_FOREGROUND)[:, 0]
         if len(bearing) == 0:
-            raise BundleAttackError("no slice bears enough body to be attacked.")
+            raise BundleAttackError("no slice bears enough foreground to be attacked.")
         return bearing if self.slices is None else evenly_spaced(bearing, self.slices)
 
     def _label(self, file: Path, like: MetaTensor, classes: int) -> torch.Tensor:

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """From words on the command line to an attack and the files it is for."""
-
-from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
@@ -22,8 +12,6 @@ from monai_shield.attacks import ATTACKS, Attack
 from monai_shield.bundle.files import root_cause
 from monai_shield.bundle.names import file_stem, image_files
 from monai_shield.bundle.target import BundleAttackError
-
-__all__ = ["attack_files", "make_attack"]
 
 NOT_FROM_THE_COMMAND_LINE = ("criterion", "window")
 

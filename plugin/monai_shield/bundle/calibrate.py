@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Calibrate a shield on clean images: the ones it was made with, or a site's own."""
-
-from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
@@ -35,8 +25,6 @@ from monai_shield.detectors import (
 )
 from monai_shield.detectors.calibration import Rule
 from monai_shield.networks.heads import Head, check_head
-
-__all__ = ["ShieldCalibrator"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,19 +61,19 @@ class ShieldCalibrator:
     @torch.no_grad()
     def scores(self, dataset: SliceDataset) -> dict[str, torch.Tensor]:
         """
-        The score of every slice, (n,); of a combined detector those of its parts by name, and the share of "body".
+        The score of every slice, (n,); of a combined detector those of its parts by name, and "foreground", its share.
 
         Raises:
             ValueError: where there is no slice.
         """
         if len(dataset) == 0:
-            raise ValueError("no slice to score: none of the volumes bears enough body.")
+            raise ValueError("no slice to score: none of the volumes bears enough foreground.")
         found: dict[str, list[torch.Tensor]] = {}
         loader: DataLoader[Any] = DataLoader(dataset, self.batch_size)
         for batch in tqdm(loader, desc="scoring clean slices", unit="batch"):
             views = Views(batch["image"].to(self.device), self.network, self.reformer, head=self.head)
             if isinstance(self.detector, CombinedDetector):
-                scores = self.detector.single_scores(views) | {"body": views.body_share}
+                scores = self.detector.single_scores(views) | {"foreground": views.foreground_share}
             else:
                 scores = {"score": self.detector(views)}
             for name, score in scores.items():
@@ -122,7 +110,7 @@ class ShieldCalibrator:
         """Fit how the detectors are combined, on clean training slices; nothing to do for a single detector."""
         if isinstance(self.detector, CombinedDetector):
             scores = self._moved(self.scores(dataset))
-            self.detector.fit(scores, scores["body"])
+            self.detector.fit(scores, scores["foreground"])
         return self.detector
 
     def _moved(self, scores: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -151,7 +139,7 @@ class ShieldCalibrator:
         scores = self.scores(dataset)
         if isinstance(self.detector, CombinedDetector):
             scores = self._moved(scores)
-            score = self.detector.combine(scores, scores["body"])
+            score = self.detector.combine(scores, scores["foreground"])
         else:
             score = scores["score"]
         volumes: Sequence[str] = [dataset.ids[number] for number, _ in dataset.items]
@@ -161,7 +149,7 @@ class ShieldCalibrator:
             dataset.transform,
             self.network,
             slice_axis=dataset.axis,
-            min_body=dataset.min_body,
+            min_foreground=dataset.min_foreground,
             head=self.head,
             t_fp=float(t_fp),
         )
@@ -180,7 +168,7 @@ class ShieldCalibrator:
         )
         if calibration.num_volumes < 1 / t_fp - 1:
             logger.warning(
-                "%d volumes: the rate of %g is promised for slices like these, not for those of a new person, which "
+                "%d volumes: the rate of %g is promised for slices like these, not for those of a new subject, which "
                 "would need %d volumes.",
                 calibration.num_volumes,
                 t_fp,

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Defended inference on files: one after the other, and none of them stops the rest."""
-
-from __future__ import annotations
 
 import errno
 import json
@@ -30,8 +20,6 @@ from monai_shield.bundle.written import check_written
 from monai_shield.locks import one_run
 from monai_shield.networks.heads import Head, check_head
 from monai_shield.utils import TEMPORARY, atomic_path, first_line
-
-__all__ = ["FileRunner", "root_cause"]
 
 logger = logging.getLogger(__name__)
 Record = dict[str, Any]

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The signature of a bundle: every file as its maker left it, checked with a key that is kept elsewhere."""
-
-from __future__ import annotations
 
 import base64
 import os
@@ -22,8 +12,6 @@ from monai_shield.utils import atomic_path, first_line, sha256
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-
-__all__ = ["SIGNATURE_FILE", "make_keys", "sign_bundle", "verify_bundle"]
 
 #: In the bundle's folder: the sum of each file, which ``sha256sum -c`` reads, and the signature of these lines.
 SIGNATURE_FILE = "SIGNATURE"

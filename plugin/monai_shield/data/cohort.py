@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
-"""The embedded cohort: people made from the brain template that nilearn's wheel carries; nothing is downloaded."""
-
-from __future__ import annotations
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded cohort: subjects made from the brain template that nilearn's wheel carries; nothing is downloaded."""
 
 import itertools
 import json
@@ -31,8 +21,6 @@ from tqdm import tqdm
 
 from ..utils import atomic_path
 
-__all__ = ["COHORT_TISSUES", "cohort_person", "embedded_cohort"]
-
 #: The tissues of the embedded cohort, each with its label values.
 COHORT_TISSUES: dict[str, tuple[int, ...]] = {
     "cerebrospinal fluid": (1,),
@@ -40,36 +28,36 @@ COHORT_TISSUES: dict[str, tuple[int, ...]] = {
     "white matter": (3,),
 }
 
-#: Raised whenever a person of the same number and seed comes out otherwise.
+#: Raised whenever a subject of the same number and seed comes out otherwise.
 _RECIPE = 1
-_WINDOW = (1400.0, 1600.0)  # 99.5th percentile inside the body
+_WINDOW = (1400.0, 1600.0)  # 99.5th percentile inside the foreground
 _ENDINGS = {"image": "SS", "label": "glm"}
 _SHAPE = (160, 208, 168)
-#: Each split numbers its own people, so that nobody changes sides when a split grows.
+#: Each split numbers its own subjects, so that nobody changes sides when a split grows.
 _FIRST_NUMBERS = {"train": 0, "val": 500, "test": 700}
 _END = 1000
 
-# Ranges a person is drawn from; those marked * were fitted to 15 real scans, see `cohort_person`.
+# Ranges a subject is drawn from; those marked * were fitted to 15 real scans, see `cohort_subject`.
 _SCALES = ((0.91, 0.99), (0.93, 0.99), (0.86, 0.94))  # * size of the brain, in sizes of the template's
 _ROTATION = 0.1  # radians, either way, about each axis
 _DEFORMATIONS = ((20.0, 3.0), (8.0, 1.2), (3.0, 0.8))  # (smoothness, standard deviation), mm
 _INTENSITIES = ((0.12, 0.20), (0.46, 0.52), (0.88, 0.94))  # * of the three tissues
-_SHARPNESS = 2.0  # * exponent that makes a person's tissues of the template's probabilities
+_SHARPNESS = 2.0  # * exponent that makes a subject's tissues of the template's probabilities
 _BIAS = 0.03
 _NOISE = (0.045, 0.065)  # * Rician, in intensities
 _NOISE_KERNEL = (0.2, 0.6, 0.2)  # * along each axis: scanners' software interpolates
 
 _README = """\
-These people do not exist. monai_shield.data.embedded_cohort made them from one brain, the MNI152 template (ICBM 2009a,
-nonlinear, symmetric), by random deformation, contrast, bias field and noise. They serve to try software out. They have
-one anatomy among them, no disease and no atrophy: a number measured on them says nothing of patients.
+These subjects do not exist. monai_shield.data.embedded_cohort made them from one brain, the MNI152 template (ICBM
+2009a, nonlinear, symmetric), by random deformation, contrast, bias field and noise. They serve to try software
+out. They have one anatomy among them, no disease and no atrophy: a number measured on them says nothing of patients.
 
 The template comes with nilearn, which states no license for it; its makers' terms are with the template, at
 https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009
 
 volumes/<id>_SS.nii.gz   skull-stripped T1-weighted image, 1 mm, background 0
 volumes/<id>_glm.nii.gz  1 cerebrospinal fluid, 2 gray matter, 3 white matter, background 0
-splits.json              the people of train, val and test; the seed they were made with
+splits.json              the subjects of train, val and test; the seed they were made with
 """
 
 
@@ -118,7 +106,7 @@ def _full_size(field: torch.Tensor) -> torch.Tensor:
 
 
 def _deformed(random: np.random.RandomState, template: torch.Tensor) -> torch.Tensor:
-    """The template (C, h, w, d) in a person's shape (C, H, W, D): affine and smooth, sampled once."""
+    """The template (C, h, w, d) in a subject's shape (C, H, W, D): affine and smooth, sampled once."""
     scale = [1 / random.uniform(*bounds) for bounds in _SCALES]
     rotation = create_rotate(3, random.uniform(-_ROTATION, _ROTATION, 3).tolist())
     affine = torch.as_tensor(rotation @ create_scale(3, scale), dtype=torch.float32)[:3, :3]
@@ -135,32 +123,32 @@ def _deformed(random: np.random.RandomState, template: torch.Tensor) -> torch.Te
 
 
 def _tissues(gray: torch.Tensor, white: torch.Tensor) -> torch.Tensor:
-    """The template's probabilities (N,) of two of its tissues, as a person's three (3, N): sharper."""
+    """The template's probabilities (N,) of two of its tissues, as a subject's three (3, N): sharper."""
     powers = torch.stack([1 - gray - white, gray, white]).clamp(min=0) ** _SHARPNESS
     return powers / powers.sum(dim=0).clamp(min=1e-6)
 
 
-def _noisy(random: np.random.RandomState, clean: torch.Tensor, body: torch.Tensor, level: float) -> torch.Tensor:
-    """A Rician scan (N,) of clean intensities (N,) in the body's voxels; the noise is correlated between neighbors."""
+def _noisy(random: np.random.RandomState, clean: torch.Tensor, foreground: torch.Tensor, level: float) -> torch.Tensor:
+    """A Rician scan (N,) of clean intensities (N,) in the foreground; the noise is correlated between neighbors."""
     noise = torch.from_numpy(random.standard_normal((1, 2, *_SHAPE)).astype(np.float32))
-    real, imaginary = separable_filtering(noise, [torch.tensor(_NOISE_KERNEL)] * 3)[0, :, body] * level
+    real, imaginary = separable_filtering(noise, [torch.tensor(_NOISE_KERNEL)] * 3)[0, :, foreground] * level
     return ((clean + real) ** 2 + imaginary**2).sqrt()
 
 
-def cohort_person(number: int, seed: int = 0) -> dict[str, Any]:
+def cohort_subject(number: int, seed: int = 0) -> dict[str, Any]:
     """
-    One made-up person: a skull-stripped T1-weighted scan, 1 mm, and the tissues of its brain.
+    One made-up subject: a skull-stripped T1-weighted scan, 1 mm, and the tissues of its brain.
 
     The MNI152 template (nonlinear, symmetric, 2009a) is deformed smoothly and sampled once. Its tissue probabilities,
     made sharper, are the label and, with an intensity a tissue, the image; what the template shows beyond tissues is
     added. A bias field and Rician noise follow.
 
     Matched to the 15 training and validation scans of the MICCAI 2012 multi-atlas set (OASIS), intensities in units
-    of the 99.5th percentile inside the body, real first, then people 0, 500 and 700 of seed 0:
+    of the 99.5th percentile inside the foreground, real first, then subjects 0, 500 and 700 of seed 0:
 
     - noise, as the robust deviation of the Laplacian over the square root of 42: 0.0078 to 0.0111 and 0.0081 to 0.0096
       in the inside of white matter, 0.016 to 0.020 and 0.017 to 0.019 in the inside of the brain; its correlation
-      between neighbors in white matter: 0.52 to 0.66 and 0.55 to 0.60 (person 0);
+      between neighbors in white matter: 0.52 to 0.66 and 0.55 to 0.60 (subject 0);
     - median intensity: cortex 0.52 to 0.55, white matter 0.87 to 0.89, ventricles 0.13 to 0.26 (four of the scans);
       gray matter 0.52 to 0.55, white matter 0.92 to 0.93, cerebrospinal fluid 0.24 to 0.28;
     - size of the brain: 1.2 to 1.6 and 1.5 to 1.6 liters;
@@ -168,12 +156,12 @@ def cohort_person(number: int, seed: int = 0) -> dict[str, Any]:
       real scans differ from that mean by 4 to 9 %.
 
     Not matched: the spectrum above 0.4 cycles/mm (0.6 to 0.9 times the real one; most of it is the edge of the brain
-    mask, sharper in real sets); folds (all people have the template's); atrophy, lesions, vessels and artifacts; the
+    mask, sharper in real sets); folds (all subjects have the template's); atrophy, lesions, vessels and artifacts; the
     lower brain stem, which the template cuts flat; thalamus, pallidum and brain stem, which the template's maps give
     partly to either matter.
 
     Args:
-        number: which person, from 0; the same whatever else was made.
+        number: which subject, from 0; the same whatever else was made.
         seed: of the whole cohort.
 
     Returns:
@@ -187,19 +175,19 @@ def cohort_person(number: int, seed: int = 0) -> dict[str, Any]:
     random = np.random.RandomState(np.random.SeedSequence((seed, number)).generate_state(4))
     template, center = _template()
     beyond, gray, white, brain = _deformed(random, template)
-    body = brain > 0.5
-    tissues = _tissues(gray[body], white[body])
+    foreground = brain > 0.5
+    tissues = _tissues(gray[foreground], white[foreground])
     intensities = torch.tensor([random.uniform(*bounds) for bounds in _INTENSITIES], dtype=torch.float32)
     bias = RandBiasField(prob=1.0, coeff_range=(-_BIAS, _BIAS))
     bias.set_random_state(state=random)
-    field = _full_size(torch.as_tensor(bias(torch.ones(1, *(n // 8 + 1 for n in _SHAPE)))).float())[0, body]
-    clean = ((intensities[:, None] * tissues).sum(dim=0) + beyond[body]) * field
-    scan = _noisy(random, clean.clamp(min=0), body, random.uniform(*_NOISE))
+    field = _full_size(torch.as_tensor(bias(torch.ones(1, *(n // 8 + 1 for n in _SHAPE)))).float())[0, foreground]
+    clean = ((intensities[:, None] * tissues).sum(dim=0) + beyond[foreground]) * field
+    scan = _noisy(random, clean.clamp(min=0), foreground, random.uniform(*_NOISE))
     scan *= random.uniform(*_WINDOW) / np.percentile(scan.numpy(), 99.5)
     image = torch.zeros(_SHAPE, dtype=torch.int16)
-    image[body] = scan.round().clamp(min=1).to(torch.int16)
+    image[foreground] = scan.round().clamp(min=1).to(torch.int16)
     label = torch.zeros(_SHAPE, dtype=torch.uint8)
-    label[body] = tissues.argmax(dim=0).to(torch.uint8) + 1
+    label[foreground] = tissues.argmax(dim=0).to(torch.uint8) + 1
     direction = np.diag([-1.0, 1.0, 1.0])
     affine = torch.eye(4, dtype=torch.float64)
     affine[:3, :3] = torch.from_numpy(direction)
@@ -224,7 +212,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _settle(root: Path, official: Mapping[str, list[str]], seed: int) -> None:
-    """Write the splits, first of all, with what the people are made of, and refuse a folder of other people."""
+    """Write the splits, first of all, with what the subjects are made of, and refuse a folder of other subjects."""
     made_of = {"seed": seed, "recipe": _RECIPE}
     splits_file = root / "splits.json"
     if splits_file.is_file():
@@ -246,33 +234,33 @@ def embedded_cohort(
     progress: bool = True,
 ) -> str:
     """
-    A data set of made-up people in a folder, laid out for `volume_datalist`; made where it is missing.
+    A data set of made-up subjects in a folder, laid out for `volume_datalist`; made where it is missing.
 
-    It is there to run, test and show everything without a download, not to judge a method by: see `cohort_person`.
+    It is there to run, test and show everything without a download, not to judge a method by: see `cohort_subject`.
     Each file is written whole or not at all, and those that exist are kept, so that it can be killed, and called again
-    at no cost. With larger numbers people are added, and nobody changes sides: a split has its own numbers (train from
+    at no cost. With larger numbers subjects are added, and none changes sides: a split has its own numbers (train from
     p000, val from p500, test from p700). With smaller ones files stay, and splits.json lists what was asked for.
 
     Args:
         root: the folder.
-        train: people to train on, 500 at most.
-        val: people to validate on, 200 at most.
-        test: people to test on, 300 at most.
+        train: subjects to train on, 500 at most.
+        val: subjects to validate on, 200 at most.
+        test: subjects to test on, 300 at most.
         seed: of the whole cohort.
-        progress: show a progress bar while people are made.
+        progress: show a progress bar while subjects are made.
 
     Returns:
         the folder.
 
     Raises:
         ImportError: where somebody is to be made and nilearn is missing.
-        ValueError: for an impossible number of people, or a folder that was made with other settings.
+        ValueError: for an impossible number of subjects, or a folder that was made with other settings.
     """
     ends = dict(zip(_FIRST_NUMBERS, (*list(_FIRST_NUMBERS.values())[1:], _END)))
     numbers: dict[str, range] = {}
     for (split, first), wanted in zip(_FIRST_NUMBERS.items(), (train, val, test)):
         if not 0 <= wanted <= ends[split] - first:
-            raise ValueError(f"'{split}' must be from 0 to {ends[split] - first} people, got {wanted}.")
+            raise ValueError(f"'{split}' must be from 0 to {ends[split] - first} subjects, got {wanted}.")
         numbers[split] = range(first, first + wanted)
     folder = Path(root)
     _settle(folder, {split: [f"p{number:03d}" for number in each] for split, each in numbers.items()}, seed)
@@ -282,8 +270,8 @@ def embedded_cohort(
         if absent := {key: file for key, file in files.items() if not file.is_file()}:
             missing[number] = absent
     if missing:
-        for number, files in tqdm(missing.items(), desc="making people", unit="person", disable=not progress):
-            made = cohort_person(number, seed)
+        for number, files in tqdm(missing.items(), desc="making subjects", unit="subject", disable=not progress):
+            made = cohort_subject(number, seed)
             for key, file in files.items():
                 with atomic_path(file) as temporary:
                     _save(made[key], temporary)

@@ -1,22 +1,10 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The scans of a folder, by split."""
-
-from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
-
-__all__ = ["volume_datalist"]
 
 
 def volume_datalist(dataset_dir: str | Path, split: str = "train", labels: bool = True) -> list[dict[str, str]]:
@@ -25,11 +13,11 @@ def volume_datalist(dataset_dir: str | Path, split: str = "train", labels: bool 
 
     Args:
         dataset_dir: folder of the set.
-        split: "train", "val" or "test" of its ``splits.json`` (by person), or "all": whatever files are there.
+        split: "train", "val" or "test" of its ``splits.json`` (by subject), or "all": whatever files are there.
         labels: whether labels are needed.
 
     Returns:
-        one dictionary a scan, with "image", "label" (where needed), "id", and "person", which two scans of one person
+        one dictionary a scan, with "image", "label" (where needed), "id", and "subject", which two scans of one subject
         share.
 
     Raises:
@@ -54,7 +42,7 @@ def volume_datalist(dataset_dir: str | Path, split: str = "train", labels: bool 
     first_scan = {scan: scans[0] for scans in splits.get("repeat_scans_of_one_person", []) for scan in scans}
     items = []
     for scan in ids:
-        item = {"image": str(volumes / f"{scan}_SS.nii.gz"), "id": scan, "person": first_scan.get(scan, scan)}
+        item = {"image": str(volumes / f"{scan}_SS.nii.gz"), "id": scan, "subject": first_scan.get(scan, scan)}
         if labels:
             item["label"] = str(volumes / f"{scan}_glm.nii.gz")
         for key in {"image", "label"} & item.keys():

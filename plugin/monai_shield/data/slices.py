@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Two-dimensional slices of volumes, the unit that 2D networks train on and that scores are given for."""
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,12 +9,10 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-__all__ = ["SliceDataset", "body_share", "evenly_spaced", "slices_of"]
 
-
-def body_share(image: torch.Tensor) -> torch.Tensor:
+def foreground_share(image: torch.Tensor) -> torch.Tensor:
     """
-    Share of the pixels of each image that belong to the body, that is, lie above the background.
+    Share of the pixels of each image that belong to the foreground, that is, lie above the background.
 
     Args:
         image: (B, C, H, W[, D]), background 0 or below.
@@ -63,14 +51,14 @@ def evenly_spaced(indices: torch.Tensor, number: int) -> torch.Tensor:
 
 class SliceDataset(Dataset):
     """
-    The body-bearing slices of volumes, held in memory.
+    The foreground-bearing slices of volumes, held in memory.
 
     Args:
         data: datalist, one dictionary a volume.
         transform: loads and preprocesses a volume, random-free; afterwards each of `keys` is (C, H, W, D).
-        keys: what to slice; the first is the image whose body decides.
+        keys: what to slice; the first is the image whose foreground decides.
         axis: spatial axis to slice along (1: coronal in LAS).
-        min_body: a slice with no larger share of body is left out.
+        min_foreground: a slice with no larger share of foreground is left out.
         every: keep every n-th slice of those.
         progress: show a progress bar while loading.
 
@@ -83,13 +71,13 @@ class SliceDataset(Dataset):
         transform: Callable[[Mapping[str, Any]], Mapping[str, Any]],
         keys: Sequence[str] = ("image", "label"),
         axis: int = 1,
-        min_body: float = 0.02,
+        min_foreground: float = 0.02,
         every: int = 1,
         progress: bool = True,
     ) -> None:
         self.keys = tuple(keys)
         self.transform = transform
-        self.min_body = min_body
+        self.min_foreground = min_foreground
         self.volumes: list[dict[str, torch.Tensor]] = []
         self.items: list[tuple[int, int]] = []
         self.axis, self.every = axis, every
@@ -100,7 +88,7 @@ class SliceDataset(Dataset):
             self.metas.append(getattr(loaded[self.keys[0]], "meta", {}))
             volume = {key: slices_of(torch.as_tensor(loaded[key]).detach(), axis).contiguous() for key in self.keys}
             volume = {key: value.as_subclass(torch.Tensor) for key, value in volume.items()}
-            bearing = torch.nonzero(body_share(volume[self.keys[0]]) > min_body)[:, 0].tolist()
+            bearing = torch.nonzero(foreground_share(volume[self.keys[0]]) > min_foreground)[:, 0].tolist()
             self.volumes.append(volume)
             self.ids.append(str(entry.get("id", number)))
             self.items.extend((number, index) for index in bearing[::every])

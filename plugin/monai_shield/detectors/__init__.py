@@ -1,29 +1,21 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Detectors: score, calibrate, decide. One file each; the list below is what tests, tables and docs go through."""
 
-from .base import Detector, UncalibratedError
-from .baselines import HighFrequencyEnergy, LaplacianNoise, ZeroShare
-from .calibration import Calibration, threshold_of
-from .combined import CombinedDetector
-from .consistency import PredictionConsistency, jensen_shannon
-from .entropy import MeanEntropy, entropy
-from .plausibility import Judgement, Plausibility
-from .radial_power import RadialLogPower
-from .reconstruction import ReconstructionBatch, ReconstructionDetector
-from .record import Record, differences, module_record, settings_of, shield_record, weights_sum
-from .sequential import SequentialDetector, sequential_score
-from .spectrum_norm import SpectrumNorm
-from .statistics import number_of_classes, predicted_label, subject_statistics
-from .views import Views
+from monai_shield.detectors.base import Detector, UncalibratedError
+from monai_shield.detectors.baselines import HighFrequencyEnergy, LaplacianNoise, ZeroShare
+from monai_shield.detectors.calibration import Calibration, threshold_of
+from monai_shield.detectors.combined import CombinedDetector
+from monai_shield.detectors.consistency import PredictionConsistency, jensen_shannon
+from monai_shield.detectors.entropy import MeanEntropy, entropy
+from monai_shield.detectors.plausibility import Judgement, Plausibility
+from monai_shield.detectors.radial_power import RadialLogPower
+from monai_shield.detectors.reconstruction import ReconstructionBatch, ReconstructionDetector
+from monai_shield.detectors.record import Record, differences, module_record, settings_of, shield_record, weights_sum
+from monai_shield.detectors.sequential import SequentialDetector, sequential_score
+from monai_shield.detectors.spectrum_norm import SpectrumNorm
+from monai_shield.detectors.statistics import number_of_classes, predicted_label, subject_statistics
+from monai_shield.detectors.views import Views
 
 DETECTORS: tuple[type[Detector], ...] = (
     ReconstructionDetector,
@@ -37,37 +29,3 @@ DETECTORS: tuple[type[Detector], ...] = (
     LaplacianNoise,
     ZeroShare,
 )
-
-__all__ = [
-    "DETECTORS",
-    "Calibration",
-    "CombinedDetector",
-    "Detector",
-    "HighFrequencyEnergy",
-    "Judgement",
-    "LaplacianNoise",
-    "MeanEntropy",
-    "Plausibility",
-    "PredictionConsistency",
-    "RadialLogPower",
-    "ReconstructionBatch",
-    "ReconstructionDetector",
-    "Record",
-    "SequentialDetector",
-    "SpectrumNorm",
-    "UncalibratedError",
-    "Views",
-    "ZeroShare",
-    "differences",
-    "entropy",
-    "jensen_shannon",
-    "module_record",
-    "number_of_classes",
-    "predicted_label",
-    "sequential_score",
-    "settings_of",
-    "shield_record",
-    "subject_statistics",
-    "threshold_of",
-    "weights_sum",
-]

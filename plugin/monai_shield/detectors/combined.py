@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Several detectors as one."""
 
 from __future__ import annotations
@@ -17,11 +9,9 @@ from typing import Literal
 
 import torch
 
-from .base import Detector
-from .precision import full_precision
-from .views import Views
-
-__all__ = ["CombinedDetector"]
+from monai_shield.detectors.base import Detector
+from monai_shield.detectors.precision import full_precision
+from monai_shield.detectors.views import Views
 
 
 class CombinedDetector(Detector):
@@ -30,7 +20,7 @@ class CombinedDetector(Detector):
 
     What is strange depends on how much there is to see: a slice through the tip of a brain has a smaller
     reconstruction error than one through its middle, attacked or not. So each score s is judged against clean
-    *training* images with as much body b, by a polynomial fitted to their logarithms:
+    *training* images with as much foreground b, by a polynomial fitted to their logarithms:
 
     .. math:: z = \frac{\log s - \sum_k w_k (\log b)^k}{\sigma}
 
@@ -48,7 +38,7 @@ class CombinedDetector(Detector):
     info = {"title": "combined", "source": "arXiv 1705.09064"}  # noqa: RUF012
     weights: torch.Tensor
     deviation: torch.Tensor
-    body_range: torch.Tensor
+    foreground_range: torch.Tensor
 
     def __init__(
         self, detectors: Mapping[str, Detector], rule: Literal["max", "mean"] = "max", degree: int = 3
@@ -65,19 +55,19 @@ class CombinedDetector(Detector):
         # NaN until fitted: the score is then NaN, and NaN is rejected.
         self.register_buffer("weights", torch.full((len(detectors), degree + 1), torch.nan))
         self.register_buffer("deviation", torch.full((len(detectors),), torch.nan))
-        self.register_buffer("body_range", torch.zeros(2))
+        self.register_buffer("foreground_range", torch.zeros(2))
 
     def single_scores(self, views: Views) -> dict[str, torch.Tensor]:
         """The score of each detector by name, each (B,), before standardization."""
         return {name: detector(views) for name, detector in self.detectors.items()}
 
-    def fit(self, scores: Mapping[str, torch.Tensor], body: torch.Tensor) -> CombinedDetector:
+    def fit(self, scores: Mapping[str, torch.Tensor], foreground: torch.Tensor) -> CombinedDetector:
         """
         Fit what is usual.
 
         Args:
             scores: name of each detector to its scores on clean training images, (n,).
-            body: share of body of each of these images, (n,).
+            foreground: share of foreground of each of these images, (n,).
 
         Raises:
             ValueError: where a detector's scores are missing, constant, or fewer than the polynomial needs.
@@ -85,11 +75,11 @@ class CombinedDetector(Detector):
         missing = set(self.detectors) - set(scores)
         if missing:
             raise ValueError(f"no training scores of {', '.join(sorted(missing))}.")
-        if len(body) <= self.weights.shape[1]:
-            raise ValueError(f"{len(body)} images are too few to fit {self.weights.shape[1]} weights.")
-        log_body = self._log(body)
-        self.body_range.copy_(torch.stack([log_body.min(), log_body.max()]))
-        powers = self._powers(body).double()
+        if len(foreground) <= self.weights.shape[1]:
+            raise ValueError(f"{len(foreground)} images are too few to fit {self.weights.shape[1]} weights.")
+        log_share = self._log(foreground)
+        self.foreground_range.copy_(torch.stack([log_share.min(), log_share.max()]))
+        powers = self._powers(foreground).double()
         logs = torch.stack([self._log(scores[name]) for name in self.detectors], dim=1).double()
         weights = torch.linalg.lstsq(powers, logs, driver="gelsd" if powers.device.type == "cpu" else None).solution
         deviation = (logs - powers @ weights).std(dim=0)
@@ -99,33 +89,33 @@ class CombinedDetector(Detector):
         self.deviation.copy_(deviation)
         return self
 
-    def standardized(self, scores: Mapping[str, torch.Tensor], body: torch.Tensor) -> dict[str, torch.Tensor]:
+    def standardized(self, scores: Mapping[str, torch.Tensor], foreground: torch.Tensor) -> dict[str, torch.Tensor]:
         """
         Every score standardized, by name, each (B,).
 
         Args:
             scores: the score of each detector by name, (B,).
-            body: share of body of the images, (B,).
+            foreground: share of foreground of the images, (B,).
         """
-        powers = self._powers(body)
+        powers = self._powers(foreground)
         with full_precision(powers):  # a matrix product would be rounded to half precision under autocast
             usual = powers @ self.weights.T.to(powers.dtype)
         return {
             name: (self._log(scores[name]) - usual[:, k]) / self.deviation[k] for k, name in enumerate(self.detectors)
         }
 
-    def combine(self, scores: Mapping[str, torch.Tensor], body: torch.Tensor) -> torch.Tensor:
+    def combine(self, scores: Mapping[str, torch.Tensor], foreground: torch.Tensor) -> torch.Tensor:
         """One scalar, (B,); arguments are those of :meth:`standardized`."""
-        standardized = torch.stack(list(self.standardized(scores, body).values()), dim=1)
+        standardized = torch.stack(list(self.standardized(scores, foreground).values()), dim=1)
         return standardized.amax(dim=1) if self.rule == "max" else standardized.mean(dim=1)
 
     def forward(self, views: Views) -> torch.Tensor:
-        return self.combine(self.single_scores(views), views.body_share)
+        return self.combine(self.single_scores(views), views.foreground_share)
 
-    def _powers(self, body: torch.Tensor) -> torch.Tensor:
+    def _powers(self, foreground: torch.Tensor) -> torch.Tensor:
         """Powers of log b, (B, degree + 1); outside the range that was fitted its end stands in."""
-        log_body = self._log(body).clamp(self.body_range[0], self.body_range[1])
-        return torch.stack([log_body**k for k in range(self.weights.shape[1])], dim=1)
+        log_share = self._log(foreground).clamp(self.foreground_range[0], self.foreground_range[1])
+        return torch.stack([log_share**k for k in range(self.weights.shape[1])], dim=1)
 
     @staticmethod
     def _log(score: torch.Tensor) -> torch.Tensor:

@@ -1,27 +1,14 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Detection by how far the target's prediction moves when its input is reformed."""
-
-from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 
+from monai_shield.detectors.base import Detector
+from monai_shield.detectors.precision import at_least_float32, full_precision
+from monai_shield.detectors.views import Views
 from monai_shield.networks.heads import Head, binary_logits, head_of
-
-from .base import Detector
-from .precision import at_least_float32, full_precision
-from .views import Views
-
-__all__ = ["PredictionConsistency", "jensen_shannon"]
 
 
 def jensen_shannon(first: torch.Tensor, second: torch.Tensor, head: Head | None = None) -> torch.Tensor:
@@ -56,19 +43,19 @@ class PredictionConsistency(Detector):
     arXiv 1705.09064), carried from one softmax an image to one a pixel.
 
     Args:
-        body_only: average over the body instead of all pixels, so that a small head is not diluted.
+        foreground_only: average over the foreground instead of all pixels, so that a small head is not diluted.
         reformer: another reformer than the shield's. With a filter that needs no training this is feature squeezing
             (Xu et al. 2018, arXiv 1704.01155), a baseline that costs nothing.
     """
 
     info = {"title": "prediction consistency", "source": "arXiv 1705.09064"}  # noqa: RUF012
 
-    def __init__(self, body_only: bool = True, reformer: torch.nn.Module | None = None) -> None:
+    def __init__(self, foreground_only: bool = True, reformer: torch.nn.Module | None = None) -> None:
         super().__init__()
         self.reformer = reformer
-        self.body_only = body_only
+        self.foreground_only = foreground_only
 
     def forward(self, views: Views) -> torch.Tensor:
         other = views.reformed_prediction if self.reformer is None else views.prediction_under(self.reformer)
         moved = jensen_shannon(views.prediction, other, views.head)
-        return views.mean_over_body(moved) if self.body_only else moved.flatten(1).mean(dim=1)
+        return views.mean_over_foreground(moved) if self.foreground_only else moved.flatten(1).mean(dim=1)

@@ -1,27 +1,14 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Detection by how unsure the target is."""
-
-from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 
+from monai_shield.detectors.base import Detector
+from monai_shield.detectors.precision import at_least_float32, full_precision
+from monai_shield.detectors.views import Views
 from monai_shield.networks.heads import Head, binary_logits, head_of
-
-from .base import Detector
-from .precision import at_least_float32, full_precision
-from .views import Views
-
-__all__ = ["MeanEntropy", "entropy"]
 
 
 def entropy(logits: torch.Tensor, head: Head | None = None) -> torch.Tensor:
@@ -51,15 +38,15 @@ class MeanEntropy(Detector):
     is in doubt. One that goes on until the target is sure of the wrong label has a *low* entropy, and passes.
 
     Args:
-        body_only: average over the body instead of all pixels, so that a small head is not diluted.
+        foreground_only: average over the foreground instead of all pixels, so that a small head is not diluted.
     """
 
     info = {"title": "entropy of the prediction", "source": "arXiv 1803.08533"}  # noqa: RUF012
 
-    def __init__(self, body_only: bool = True) -> None:
+    def __init__(self, foreground_only: bool = True) -> None:
         super().__init__()
-        self.body_only = body_only
+        self.foreground_only = foreground_only
 
     def forward(self, views: Views) -> torch.Tensor:
         unsure = entropy(views.prediction, views.head)
-        return views.mean_over_body(unsure) if self.body_only else unsure.flatten(1).mean(dim=1)
+        return views.mean_over_foreground(unsure) if self.foreground_only else unsure.flatten(1).mean(dim=1)

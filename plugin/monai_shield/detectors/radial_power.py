@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Detection by how the power of an image is spread over its frequencies."""
-
-from __future__ import annotations
 
 import math
 from collections.abc import Iterable
@@ -21,12 +11,9 @@ import torch
 from sklearn.covariance import LedoitWolf
 from typing_extensions import Self
 
+from monai_shield.detectors.base import Detector
+from monai_shield.detectors.views import Views
 from monai_shield.transforms.spectrum import frequency_radius
-
-from .base import Detector
-from .views import Views
-
-__all__ = ["RadialLogPower"]
 
 
 class RadialLogPower(Detector):

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Detection by reconstruction error, in space or in the frequency domain: the detectors of the paper."""
-
-from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -18,13 +8,10 @@ from typing import Any, Literal, get_args
 import torch
 from typing_extensions import Self
 
+from monai_shield.detectors.base import Detector
+from monai_shield.detectors.precision import at_least_float32, in_own_type
+from monai_shield.detectors.views import Views
 from monai_shield.transforms import StandardizeFrequency
-
-from .base import Detector
-from .precision import at_least_float32, in_own_type
-from .views import Views
-
-__all__ = ["Domain", "Part", "ReconstructionBatch", "ReconstructionDetector", "Scaling"]
 
 Domain = Literal["space", "frequency", "shifted_frequency"]
 Part = Literal["magnitude", "log_magnitude", "real_imaginary"]

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What a calibration was made with: it holds for the same parts, settings and weights, and for no others."""
-
-from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -22,8 +12,6 @@ import numpy as np
 import torch
 from monai.transforms import Compose, LoadImage
 from torch import nn
-
-__all__ = ["Record", "differences", "module_record", "settings_of", "shield_record", "weights_sum"]
 
 #: Part of a shield ("target", "detector", ...) to what is settled about it: name of a setting to its value, in words.
 Record = dict[str, dict[str, str]]

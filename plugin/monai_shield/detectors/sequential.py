@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Several detectors one after the other, each with a threshold of its own."""
-
-from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,11 +9,9 @@ from typing import Any, cast
 
 import torch
 
-from .base import Detector, UncalibratedError
-from .calibration import Calibration, Rule
-from .views import Views
-
-__all__ = ["SequentialDetector", "sequential_score"]
+from monai_shield.detectors.base import Detector, UncalibratedError
+from monai_shield.detectors.calibration import Calibration, Rule
+from monai_shield.detectors.views import Views
 
 BORDER = -1.0  # a score above it: some detector's is above its threshold
 

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The statistics of an image and its predicted label by which one sees whether it belongs to a set of clean ones."""
-
-from __future__ import annotations
 
 import math
 
@@ -18,8 +8,6 @@ import torch
 
 from monai_shield.networks.heads import Head, head_of
 from monai_shield.transforms.border import anatomical_axes, border_shares
-
-__all__ = ["AXES", "number_of_classes", "predicted_label", "subject_statistics"]
 
 #: In the statistics' names: left to right, back to front, down to up.
 AXES = "xyz"

@@ -1,28 +1,15 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What a shield has of an image, each computed once, when first asked for."""
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
 
 import torch
 
+from monai_shield.detectors.precision import CallerAutocast, at_least_float32, full_precision, in_own_type
 from monai_shield.networks.heads import Head, check_head, head_of
 from monai_shield.transforms.spectrum import fourier_transform, frequency_magnitude, shift_zero_frequency
-
-from .precision import CallerAutocast, at_least_float32, full_precision, in_own_type
-
-__all__ = ["Views"]
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 
@@ -40,8 +27,8 @@ class Views:
         image: (B, C, H, W[, D]).
         target: the network that is defended, image to logits.
         reformer: image to image; the identity where there is none.
-        body_above: a pixel above this share of the intensity window belongs to the body. Not 0: the faintest noise on
-            an empty background would then be body.
+        foreground_above: a pixel above this share of the intensity window is foreground. Not 0: the faintest noise on
+            an empty background would then be foreground.
         head: what the target's channels stand for; None to read it, see :func:`~monai_shield.networks.head_of`.
 
     Raises:
@@ -53,11 +40,11 @@ class Views:
         image: torch.Tensor,
         target: Network | None = None,
         reformer: Network | None = None,
-        body_above: float = 0.05,
+        foreground_above: float = 0.05,
         head: Head | None = None,
     ) -> None:
         self.image = image
-        self.body_above = body_above
+        self.foreground_above = foreground_above
         self._target = target
         self._reformer = reformer
         self._head = check_head(head)
@@ -84,20 +71,20 @@ class Views:
         return self._spectra[shift]
 
     @cached_property
-    def body(self) -> torch.Tensor:
-        """Which pixels belong to the body, (B, H, W[, D])."""
-        return (self.image > self.body_above).any(dim=1)
+    def foreground(self) -> torch.Tensor:
+        """Which pixels belong to the foreground, (B, H, W[, D])."""
+        return (self.image > self.foreground_above).any(dim=1)
 
     @cached_property
-    def body_share(self) -> torch.Tensor:
-        """Share of the pixels that belong to the body, (B,)."""
-        return at_least_float32(self.body.flatten(1).to(self.image.dtype)).mean(dim=1)
+    def foreground_share(self) -> torch.Tensor:
+        """Share of the pixels that belong to the foreground, (B,)."""
+        return at_least_float32(self.foreground.flatten(1).to(self.image.dtype)).mean(dim=1)
 
-    def mean_over_body(self, values: torch.Tensor) -> torch.Tensor:
-        """Mean of values (B, H, W[, D]) over the pixels of the body, (B,); 0 where there is no body."""
+    def mean_over_foreground(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean of values (B, H, W[, D]) over the pixels of the foreground, (B,); 0 where there is no foreground."""
         values = at_least_float32(values).flatten(1)
-        body = self.body.flatten(1).to(values.dtype)
-        return (values * body).sum(dim=1) / body.sum(dim=1).clamp_min(1)
+        foreground = self.foreground.flatten(1).to(values.dtype)
+        return (values * foreground).sum(dim=1) / foreground.sum(dim=1).clamp_min(1)
 
     @cached_property
     def prediction(self) -> torch.Tensor:

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """An attack as an Ignite handler."""
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,8 +14,6 @@ from torch import Tensor, nn
 
 from monai_shield.attacks.base import Attack, with_meta_of
 from monai_shield.attacks.problem import image_generator
-
-__all__ = ["AttackHandler"]
 
 CHOICE_STREAM = 1  # set apart from the random starts of the attacks, which may have the same seed
 

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What a long training needs: a progress bar, a learning curve, and to go on after it was killed."""
-
-from __future__ import annotations
 
 import csv
 import hashlib
@@ -30,8 +20,6 @@ from tqdm import tqdm
 from monai_shield.detectors.record import settings_of
 from monai_shield.locks import RefusedError, one_run
 from monai_shield.utils import atomic_path, save_tensors, seed_torch
-
-__all__ = ["EpochSeed", "LearningCurve", "ResumableCheckpoint", "TrainingProgress"]
 
 logger = logging.getLogger(__name__)
 

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """From scores to decisions: of an image, of a volume, and what clean subjects make of it."""
-
-from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -27,8 +17,6 @@ from monai_shield.detectors import (
     subject_statistics,
 )
 from monai_shield.networks.heads import Head
-
-__all__ = ["ImageDecision", "VolumeDecision", "decide_images", "decide_volume", "judge"]
 
 Decision = TypeVar("Decision", bound="ImageDecision")
 
@@ -63,7 +51,7 @@ class VolumeDecision(ImageDecision):
     The score of a volume is its share of rejected slices; its p-value needs 19 clean validation volumes.
 
     Args:
-        scored: number of slices that bear enough body to be scored.
+        scored: number of slices that bear enough foreground to be scored.
         slice_scores: of each slice, None where it was not scored.
         slice_p_values: likewise.
         slice_rejected: for each slice.
@@ -85,7 +73,7 @@ def decide_images(score: torch.Tensor, bears: torch.Tensor, calibration: Calibra
 
     Args:
         score: of every image, (B,).
-        bears: whether an image bears enough body for its score to count, (B,).
+        bears: whether an image bears enough foreground for its score to count, (B,).
         calibration: of the detector that scored them.
 
     Returns:
@@ -94,7 +82,7 @@ def decide_images(score: torch.Tensor, bears: torch.Tensor, calibration: Calibra
     decisions = []
     for s, p, beyond, counts in zip(score, calibration.p_value(score), calibration.rejects(score), bears):
         if not counts:
-            reason = "it bears too little body to be scored"
+            reason = "it bears too little foreground to be scored"
         elif _finite(s) is None:
             reason = "its score is not a number"
         else:
@@ -117,7 +105,7 @@ def decide_volume(score: torch.Tensor, bears: torch.Tensor, calibration: Calibra
 
     Args:
         score: of every slice, (S,).
-        bears: whether a slice bears enough body for its score to count, (S,).
+        bears: whether a slice bears enough foreground for its score to count, (S,).
         calibration: of the detector that scored them.
         axis: spatial axis along which they lie.
 
@@ -134,7 +122,7 @@ def decide_volume(score: torch.Tensor, bears: torch.Tensor, calibration: Calibra
     scored = int(bears.sum())
     share = int(rejected.sum()) / scored if scored else None  # in float64, as the limit: 3 of 60 is not above 0.05
     if share is None:
-        reason = "no slice bears enough body to be scored"
+        reason = "no slice bears enough foreground to be scored"
     elif calibration.rejects_volume(share):
         reason = (
             f"{int(rejected.sum())} of {scored} slices are rejected, more than the largest share of a clean "

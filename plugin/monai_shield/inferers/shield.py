@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The shield: detect, reform, segment, as a MONAI inferer around a target that is not changed."""
-
-from __future__ import annotations
 
 import json
 import logging
@@ -22,15 +12,12 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
-from monai_shield.data.slices import body_share
+from monai_shield.data.slices import foreground_share
 from monai_shield.detectors import Detector, Plausibility, UncalibratedError, Views
 from monai_shield.inferers.decisions import ImageDecision, VolumeDecision, decide_images, decide_volume, judge
 from monai_shield.inferers.record_check import RecordCheck
+from monai_shield.inferers.stitching import check_decision_is_kept
 from monai_shield.networks.heads import Head, check_head, head_of
-
-from .stitching import check_decision_is_kept
-
-__all__ = ["ImageDecision", "RejectedImageError", "ShieldInferer", "VolumeDecision"]
 
 logger = logging.getLogger(__name__)
 Network = Callable[..., torch.Tensor]
@@ -59,8 +46,8 @@ class ShieldInferer(Inferer):
         reformer: image to image; None for a shield that only detects.
         slice_axis: for a 2D target and a 3D input: the spatial axis to slice along; None where both agree.
         batch_size: number of slices that go through the networks at once.
-        min_body: what has no larger share of body is not scored. A slice of a volume is segmented all the same; an
-            image of its own is rejected.
+        min_foreground: what has no larger share of foreground is not scored. A slice of a volume is segmented all the
+            same; an image of its own is rejected.
         on_reject: "raise" to stop at a rejected image; "flag" to go on and say so in the meta data.
         preprocessing: from file to network, to be compared with that of the calibration. A shield that is given one is
             in service: it refuses a calibration that does not say what it was made with.
@@ -80,7 +67,7 @@ class ShieldInferer(Inferer):
         reformer: torch.nn.Module | None = None,
         slice_axis: int | None = None,
         batch_size: int = 8,
-        min_body: float = 0.02,
+        min_foreground: float = 0.02,
         on_reject: Literal["flag", "raise"] = "flag",
         preprocessing: Any = None,
         head: Head | None = None,
@@ -98,10 +85,10 @@ class ShieldInferer(Inferer):
         self.reformer = None if reformer is None else reformer.eval()
         self.slice_axis = slice_axis
         self.batch_size = batch_size
-        self.min_body = min_body
+        self.min_foreground = min_foreground
         self.on_reject = on_reject
         self.head = check_head(head)
-        settings = {"slice_axis": slice_axis, "min_body": min_body, "head": head}
+        settings = {"slice_axis": slice_axis, "min_foreground": min_foreground, "head": head}
         self._record = RecordCheck(detector, reformer, preprocessing, **settings)
 
     def check_target(self, network: Any) -> None:
@@ -167,7 +154,7 @@ class ShieldInferer(Inferer):
 
     def _whole_images(self, image: torch.Tensor, target: Network) -> tuple[torch.Tensor, list[ImageDecision]]:
         logits, scores = zip(*self._batches(image, target))
-        bears = body_share(image).cpu() > self.min_body
+        bears = foreground_share(image).cpu() > self.min_foreground
         return torch.cat(logits), decide_images(torch.cat(scores), bears, self.detector.calibrated())
 
     def _sliced_volumes(self, image: torch.Tensor, target: Network) -> tuple[torch.Tensor, list[VolumeDecision]]:
@@ -179,7 +166,7 @@ class ShieldInferer(Inferer):
         for number, volume in enumerate(image):
             slices = volume.movedim(axis, 0)
             score = torch.full((len(slices),), torch.nan, dtype=torch.float64)
-            bears = body_share(slices).cpu() > self.min_body
+            bears = foreground_share(slices).cpu() > self.min_foreground
             start = 0
             for logits, scores in self._batches(slices, target):
                 if out is None:  # written in place: the logits of a volume are the largest thing in memory

@@ -1,17 +1,9 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Detection and harm."""
 
-from .bootstrap import person_bootstrap
-from .detection import detection_auc, detection_roc, outranks, pair_order
-from .dice import dice_of_counts, overlap_counts
-from .harm import residual_harm
-from .resampling import PersonResamples
+from monai_shield.metrics.bootstrap import subject_bootstrap
+from monai_shield.metrics.detection import detection_auc, detection_roc, outranks, pair_order
+from monai_shield.metrics.dice import dice_of_counts, overlap_counts
+from monai_shield.metrics.harm import residual_harm
+from monai_shield.metrics.resampling import SubjectResamples

@@ -1,47 +1,35 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
-"""Many statistics on the same resamples of people, so that their differences are paired."""
-
-from __future__ import annotations
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Many statistics on the same resamples of subjects, so that their differences are paired."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from .detection import pair_order
-
-__all__ = ["PersonResamples"]
+from monai_shield.metrics.detection import pair_order
 
 
-class PersonResamples:
+class SubjectResamples:
     """
-    How often each person is drawn: once in the first row, which is the sample itself, at random in all others.
+    How often each subject is drawn: once in the first row, which is the sample itself, at random in all others.
 
     A statistic comes back as one number a row; the mean of two statistics, or their difference, is then taken row by
     row, and its interval is that of a paired comparison.
 
     Args:
-        persons: of each scan.
+        subjects: of each scan.
         resamples: random rows.
         seed: of the draws.
 
     Raises:
-        ValueError: for no person or no resample.
+        ValueError: for no subject or no resample.
     """
 
-    def __init__(self, persons: Sequence[str], resamples: int = 1000, seed: int = 0) -> None:
-        if not persons or resamples < 1:
-            raise ValueError("resampling needs a person and a resample.")
-        self.names = list(dict.fromkeys(persons))
-        self.place = np.array([self.names.index(person) for person in persons])
+    def __init__(self, subjects: Sequence[str], resamples: int = 1000, seed: int = 0) -> None:
+        if not subjects or resamples < 1:
+            raise ValueError("resampling needs a subject and a resample.")
+        self.names = list(dict.fromkeys(subjects))
+        self.place = np.array([self.names.index(subject) for subject in subjects])
         count = len(self.names)
         drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
         self.weights = np.vstack([np.ones(count), drawn])
@@ -66,10 +54,10 @@ class PersonResamples:
         self, clean: np.ndarray, attacked: np.ndarray, clean_scan: np.ndarray, attacked_scan: np.ndarray
     ) -> np.ndarray:
         """
-        Area under the ROC curve, in percent, of the images of the people drawn.
+        Area under the ROC curve, in percent, of the images of the subjects drawn.
 
-        The pairs of images are counted once, for each pair of people; a resample then weighs them by how often each of
-        the two was drawn. Pairs within one person are weighed once for each time he was drawn: squared, as a plain
+        The pairs of images are counted once, for each pair of subjects; a resample then weighs them by how often each
+        of the two was drawn. Pairs within one subject are weighed once for each time he was drawn: squared, as a plain
         bootstrap would have it, they would be twice as frequent in a resample as in the sample, and as they are the
         easy ones, the interval would lie too high.
 

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The figure of an attack on files: a slice of each, before and after, and what the network answered."""
 
 from __future__ import annotations
@@ -25,11 +17,9 @@ from matplotlib.gridspec import GridSpec
 
 from monai_shield.report.figures import rendered, structure_colors
 
-__all__ = ["AttackedSlice", "attack_figure"]
-
 WIDTH = 12.0  # inches
 ROW_HEIGHT = 2.75
-MARGIN = 4  # pixels around the body
+MARGIN = 4  # pixels around the foreground
 BODY = 0.05  # of the window: what is darker is not worth showing
 TITLES = ("clean image", "perturbation", "attacked image", "prediction, clean", "prediction, attacked")
 
@@ -152,10 +142,10 @@ def _classes(label: np.ndarray) -> np.ndarray:
     return (label.astype(int) << np.arange(label.shape[-1])).sum(-1)
 
 
-def _box(body: np.ndarray) -> tuple[slice, ...]:
-    """The part of a plane with the body in it."""
+def _box(foreground: np.ndarray) -> tuple[slice, ...]:
+    """The part of a plane with the foreground in it."""
     ends = []
-    for axis in range(body.ndim):
-        found = np.flatnonzero(body.any(axis=1 - axis))
-        ends.append((found[0], found[-1]) if found.size else (0, body.shape[axis] - 1))
+    for axis in range(foreground.ndim):
+        found = np.flatnonzero(foreground.any(axis=1 - axis))
+        ends.append((found[0], found[-1]) if found.size else (0, foreground.shape[axis] - 1))
     return tuple(slice(max(0, first - MARGIN), last + 1 + MARGIN) for first, last in ends)

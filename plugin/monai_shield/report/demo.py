@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The demo: one attack on one brain, and what the shield makes of it; no data set, no internet."""
-
-from __future__ import annotations
 
 import json
 import logging
@@ -29,16 +19,13 @@ import torch
 from monai.data import MetaTensor
 
 from monai_shield.attacks import DAG
-from monai_shield.data import cohort_person, embedded_cohort, slices_of
-from monai_shield.studies import provenance
+from monai_shield.data import cohort_subject, embedded_cohort, slices_of
+from monai_shield.evaluation import provenance
+from monai_shield.report.demo_attack import BareTarget, attack_slab, middle_slab, read_voxels, write_label, write_scan
+from monai_shield.report.demo_page import FIGURE, PAGE, RESULT, render_demo
+from monai_shield.report.demo_result import calibration_record, dice_records, scan_record
+from monai_shield.report.words import ILLUSTRATION, findings
 from monai_shield.utils import atomic_path, verify_sum
-
-from .demo_attack import BareTarget, attack_slab, middle_slab, read_voxels, write_label, write_scan
-from .demo_page import FIGURE, PAGE, RESULT, render_demo
-from .demo_result import calibration_record, dice_records, scan_record
-from .words import ILLUSTRATION, findings
-
-__all__ = ["Demo", "DemoError", "closing_words"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +42,7 @@ _FILES = {
 }
 #: What else an earlier run may have left.
 _LEFT = ("defended/*shield.json", "calibration/shield/*", "site/*.json", "site/volumes/p???_*.nii.gz")
-_PERSON = 700  # of the embedded cohort: the first of those to test on
+_SUBJECT = 700  # of the embedded cohort: the first of those to test on
 _STEPS = 6
 
 
@@ -65,7 +52,7 @@ class DemoError(RuntimeError):
 
 class Demo:
     """
-    Attack a made-up person's scan and let a bundle's shield, calibrated for this person's site, judge and repair it.
+    Attack a made-up subject's scan and let a bundle's shield, calibrated for this subject's site, judge and repair it.
 
     What a real site would do is done by the bundle's own commands, as subprocesses: the calibration on the site's clean
     scans, and the defended inference on files. Everything goes into one folder; running it again overwrites it, and
@@ -75,14 +62,14 @@ class Demo:
         output: folder to write to.
         bundle_root: the bundle.
         models_dir: folder of its weights; by default the one the bundle ships with.
-        persons: clean people the shield is calibrated on.
+        subjects: clean subjects the shield is calibrated on.
         every_nth_slice: of each of them.
         slices: slices to attack, in the middle of the brain.
-        seed: of the people.
+        seed: of the subjects.
         attack: how to attack; by default DAG as Park et al. used it.
 
     Raises:
-        ValueError: for no persons or no slices.
+        ValueError: for no subjects or no slices.
         DemoError: where the bundle or its weights are missing, or weights were altered.
     """
 
@@ -91,18 +78,18 @@ class Demo:
         output: str | Path,
         bundle_root: str | Path,
         models_dir: str | Path | None = None,
-        persons: int = 4,
+        subjects: int = 4,
         every_nth_slice: int = 4,
         slices: int = 24,
         seed: int = 0,
         attack: DAG | None = None,
     ) -> None:
-        if min(persons, every_nth_slice, slices) < 1:
-            raise ValueError("persons, every_nth_slice and slices must be at least 1.")
+        if min(subjects, every_nth_slice, slices) < 1:
+            raise ValueError("subjects, every_nth_slice and slices must be at least 1.")
         self.output = Path(output).resolve()
         self.configs = Path(bundle_root).resolve() / "configs"
         self.models_dir = Path(models_dir or Path(bundle_root) / "models").resolve()
-        self.persons = persons
+        self.subjects = subjects
         self.every_nth_slice = every_nth_slice
         self.slices = slices
         self.seed = seed
@@ -116,9 +103,9 @@ class Demo:
     def run(self) -> dict[str, Any]:
         """The story, from beginning to end; returns the content of ``result.json``."""
         self._clear()
-        with self._step("people", f"making {self.persons + 1} people out of the MNI152 template"):
-            person = self._make_people()
-        with self._step("calibration", f"calibrating the shield on {self.persons} clean people, as a site would"):
+        with self._step("subjects", f"making {self.subjects + 1} subjects out of the MNI152 template"):
+            subject = self._make_subjects()
+        with self._step("calibration", f"calibrating the shield on {self.subjects} clean subjects, as a site would"):
             self._calibrate()
         with self._step("attack", f"attacking {self.slices} slices: {self.attack.info.name}, {self.attack.target}"):
             target = BareTarget.open(self.configs / "inference.json", self.models_dir)
@@ -138,7 +125,7 @@ class Demo:
             result = self._measure(target, images, slab)
             if result["dice"]["slab"]["attacked"] is None:
                 raise DemoError("the target finds no structure in the slab: there was nothing to attack.")
-            result |= {"person": person, "attack": attack, "commands": self.commands, "seconds": dict(self.seconds)}
+            result |= {"subject": subject, "attack": attack, "commands": self.commands, "seconds": dict(self.seconds)}
             result["provenance"] = provenance(target.device, seed=self.seed)
             with atomic_path(self.output / RESULT) as temporary:
                 temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
@@ -173,11 +160,11 @@ class Demo:
         yield
         self.seconds[name] = round(time.monotonic() - start, 1)
 
-    def _make_people(self) -> dict[str, Any]:
-        """One person who is to be attacked, and a site of other, clean people."""
-        write_scan(cohort_person(_PERSON, self.seed)["image"], self.files["clean"])
-        embedded_cohort(self.output / "site", train=0, val=self.persons, test=0, seed=self.seed)
-        return {"number": _PERSON, "seed": self.seed}
+    def _make_subjects(self) -> dict[str, Any]:
+        """One subject who is to be attacked, and a site of other, clean subjects."""
+        write_scan(cohort_subject(_SUBJECT, self.seed)["image"], self.files["clean"])
+        embedded_cohort(self.output / "site", train=0, val=self.subjects, test=0, seed=self.seed)
+        return {"number": _SUBJECT, "seed": self.seed}
 
     def _calibrate(self) -> None:
         self._bundle(

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What the demo does without the shield: open the bundle's target, segment a scan with it, attack a slab of it."""
 
 from __future__ import annotations
@@ -25,13 +17,11 @@ from monai.transforms import Compose, Invertd
 from tqdm import tqdm
 
 from monai_shield.attacks import DAG
-from monai_shield.data import body_share, slices_of
+from monai_shield.data import foreground_share, slices_of
 from monai_shield.transforms import PreprocessedFile, export_attack
 from monai_shield.utils import atomic_path, load_weights
 
-__all__ = ["BareTarget", "attack_slab", "middle_slab", "read_voxels", "write_label", "write_scan"]
-
-_MIN_BODY = 0.02  # slices with less are no unit of a score
+_MIN_FOREGROUND = 0.02  # slices with less are no unit of a score
 
 
 @dataclass(frozen=True)
@@ -146,8 +136,8 @@ def write_scan(image: MetaTensor, path: str | Path) -> None:
 
 
 def middle_slab(slices: torch.Tensor, number: int) -> range:
-    """The `number` slices in the middle of those that bear body; all of these where there are not as many."""
-    bearing = torch.nonzero(body_share(slices) > _MIN_BODY)[:, 0].tolist()
+    """The `number` slices in the middle of those that bear foreground; all of these where there are not as many."""
+    bearing = torch.nonzero(foreground_share(slices) > _MIN_FOREGROUND)[:, 0].tolist()
     first = max(0, (len(bearing) - number) // 2)
     return range(bearing[first], bearing[min(len(bearing), first + number) - 1] + 1)
 

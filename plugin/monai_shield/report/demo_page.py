@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """From the folder of a demo to its picture and its page; nothing is computed again."""
-
-from __future__ import annotations
 
 import json
 from collections.abc import Mapping
@@ -20,11 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from monai_shield.utils import atomic_path
-
-from . import html
-from .demo_attack import read_voxels
-from .figures import (
+from monai_shield.report import html
+from monai_shield.report.demo_attack import read_voxels
+from monai_shield.report.figures import (
     SliceScores,
     SliceView,
     draw_images,
@@ -35,9 +23,8 @@ from .figures import (
     png,
     scan_scores,
 )
-from .words import ILLUSTRATION, calibration_words, findings, headline
-
-__all__ = ["demo_page", "number_rows", "render_demo", "shown_slice"]
+from monai_shield.report.words import ILLUSTRATION, calibration_words, findings, headline
+from monai_shield.utils import atomic_path
 
 RESULT, FIGURE, PAGE = "result.json", "figure.png", "report.html"
 
@@ -204,11 +191,11 @@ def _structure_table(result: Mapping[str, Any]) -> str:
 
 
 def _making(result: Mapping[str, Any]) -> list[str]:
-    person, seconds = result["person"], result["seconds"]
+    subject, seconds = result["subject"], result["seconds"]
     taken = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
     steps = html.paragraphs(
-        f"The person is number {person['number']} of the embedded cohort (seed {person['seed']}): the MNI152 template, "
-        f"deformed, with the noise of a single scan. Nothing was downloaded.",
+        f"The subject is number {subject['number']} of the embedded cohort (seed {subject['seed']}): the MNI152 "
+        f"template, deformed, with the noise of a single scan. Nothing was downloaded.",
         f"Time: {taken}; in all {sum(seconds.values()):.0f} s on {result['provenance']['threads']} threads.",
         "The site's calibration and the defended inference are the bundle's own commands:",
     )
@@ -233,5 +220,5 @@ def _number(value: float | None) -> str:
 
 
 def _p_value(scan: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
-    needed = calibration["persons_needed_for_a_promise_per_person"]
-    return f"– (needs {needed} people)" if scan["p_value"] is None else _number(scan["p_value"])
+    needed = calibration["subjects_needed_for_a_promise_per_subject"]
+    return f"– (needs {needed} subjects)" if scan["p_value"] is None else _number(scan["p_value"])

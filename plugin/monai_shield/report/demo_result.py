@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """From the files of a demo to its numbers."""
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,8 +12,6 @@ import torch
 from monai_shield.detectors import Calibration
 from monai_shield.metrics import dice_of_counts, overlap_counts
 
-__all__ = ["calibration_record", "dice_records", "scan_record"]
-
 
 def calibration_record(detector_weights: str | Path) -> dict[str, Any]:
     """What a shield was calibrated to, read from its detector's weights."""
@@ -33,8 +21,8 @@ def calibration_record(detector_weights: str | Path) -> dict[str, Any]:
         "t_fp": calibration.t_fp,
         "rule": calibration.rule,
         "slices": len(calibration.scores),
-        "persons": calibration.num_volumes,
-        "persons_needed_for_a_promise_per_person": round(1 / calibration.t_fp) - 1,
+        "subjects": calibration.num_volumes,
+        "subjects_needed_for_a_promise_per_subject": round(1 / calibration.t_fp) - 1,
         "volume_limit": calibration.volume_limit,
         "source": calibration.source,
     }

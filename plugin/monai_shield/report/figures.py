@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of an attack and of its defense: no global state, each function draws on the figure it is given."""
-
-from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
@@ -26,21 +16,6 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.gridspec import GridSpec
 
 from monai_shield.transforms import FrequencyConverter
-
-__all__ = [
-    "SliceScores",
-    "SliceView",
-    "draw_images",
-    "draw_scores",
-    "draw_segmentations",
-    "draw_spectra",
-    "log_spectrum",
-    "one_figure",
-    "png",
-    "rendered",
-    "scan_scores",
-    "structure_colors",
-]
 
 #: Width in inches of every figure; at 100 dots an inch it fills a page and still reads on a phone.
 WIDTH = 10.0
@@ -79,7 +54,7 @@ class SliceView:
 @dataclass(frozen=True)
 class SliceScores:
     """
-    The scores of a scan's slices along the body.
+    The scores of a scan's slices along the foreground.
 
     Args:
         name: of the scan.
@@ -165,7 +140,7 @@ def draw_spectra(figure: FigureBase, view: SliceView) -> None:
 def draw_scores(
     figure: FigureBase, scans: Sequence[SliceScores], threshold: float, slab: tuple[float, float] | None = None
 ) -> None:
-    """The score of every slice along the body against the threshold; the attacked slab is shaded."""
+    """The score of every slice along the foreground against the threshold; the attacked slab is shaded."""
     axes = figure.subplots(gridspec_kw={"left": 0.06, "right": 0.99, "bottom": 0.24, "top": 0.92})
     if slab is not None:
         axes.axvspan(*slab, color="tab:orange", alpha=0.18, lw=0, label="attacked slab")

@@ -1,34 +1,10 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """One page that stands alone: pictures inside, no script, nothing loaded from anywhere, and readable on a phone."""
-
-from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-
-__all__ = [
-    "beside",
-    "contents",
-    "embedded_image",
-    "folded",
-    "notice",
-    "page",
-    "paragraphs",
-    "part",
-    "section",
-    "table",
-    "table_of_markdown",
-]
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -153,6 +129,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def table_of_markdown(text: str) -> str:
-    """The same of a Markdown table as :func:`monai_shield.studies.tables.markdown_table` writes it."""
+    """The same of a Markdown table as :func:`monai_shield.evaluation.tables.markdown_table` writes it."""
     lines = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.strip().splitlines()]
     return table(lines[0], lines[2:])

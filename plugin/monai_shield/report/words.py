@@ -1,25 +1,13 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What a demo's numbers say, in plain words: each sentence follows from the numbers, none is written beforehand."""
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ILLUSTRATION", "Finding", "calibration_words", "findings", "headline"]
-
 ILLUSTRATION = (
-    "This is an illustration, not evidence: one made-up person, one attack that knows nothing of the shield. What the "
+    "This is an illustration, not evidence: one made-up subject, one attack that knows nothing of the shield. What the "
     "shield is worth, on real scans and against attackers who know it, stands in the tables of README.md."
 )
 
@@ -64,16 +52,16 @@ def headline(result: Mapping[str, Any]) -> str:
 def calibration_words(result: Mapping[str, Any]) -> str:
     """What the calibration promises and what it does not."""
     calibration = result["calibration"]
-    rate, persons = calibration["t_fp"], calibration["persons"]
-    needed = calibration["persons_needed_for_a_promise_per_person"]
+    rate, subjects = calibration["t_fp"], calibration["subjects"]
+    needed = calibration["subjects_needed_for_a_promise_per_subject"]
     text = (
-        f"The threshold comes from {calibration['slices']} clean slices of {persons} other people of this 'site', so "
-        f"that at most {_percent(rate)} of clean slices like these are rejected. "
+        f"The threshold comes from {calibration['slices']} clean slices of {subjects} other subjects of this 'site', "
+        f"so that at most {_percent(rate)} of clean slices like these are rejected. "
     )
-    if persons < needed:
+    if subjects < needed:
         text += (
-            f"For a new person that is no promise: slices of one person are alike, and a promise per person would need "
-            f"at least {needed} people ({persons} keep the demo short). "
+            f"For a new subject that is no promise: slices of one subject are alike, and a promise per subject would "
+            f"need at least {needed} subjects ({subjects} keep the demo short). "
         )
     return text + (
         f"A whole scan is rejected when more than {_percent(calibration['volume_limit'], 1)} of its slices are, the "

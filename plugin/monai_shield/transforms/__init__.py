@@ -1,16 +1,8 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Transforms: arrays and dictionaries, 2D and 3D."""
 
-from .border import (
+from monai_shield.transforms.border import (
     MeasureBorder,
     MeasureBorderD,
     MeasureBorderd,
@@ -18,7 +10,7 @@ from .border import (
     anatomical_axes,
     border_shares,
 )
-from .check import (
+from monai_shield.transforms.check import (
     CheckNiftiFile,
     CheckNiftiFileD,
     CheckNiftiFiled,
@@ -28,8 +20,8 @@ from .check import (
     CheckVolumed,
     CheckVolumeDict,
 )
-from .export import border_background, export_attack, write_like
-from .fourier import (
+from monai_shield.transforms.export import border_background, export_attack, write_like
+from monai_shield.transforms.fourier import (
     FourierTransform,
     FourierTransformD,
     FourierTransformd,
@@ -47,13 +39,24 @@ from .fourier import (
     SpectrumPartd,
     SpectrumPartDict,
 )
-from .intensity import ScaleToWindow, ScaleToWindowD, ScaleToWindowd, ScaleToWindowDict, intensity_window
-from .label import MergeLabels, MergeLabelsD, MergeLabelsd, MergeLabelsDict
-from .preprocessed import AffineIntensity, PreprocessedFile, fit_affine_intensity, read_values
-from .reject import ApplyShieldD, ApplyShieldd, ApplyShieldDict, empty_rejected, shield_decision
-from .spacing import OwnSpacingD, OwnSpacingd, OwnSpacingDict
-from .spectrum import fourier_transform, frequency_magnitude, frequency_radius, shift_zero_frequency
-from .standardize import (
+from monai_shield.transforms.intensity import (
+    ScaleToWindow,
+    ScaleToWindowD,
+    ScaleToWindowd,
+    ScaleToWindowDict,
+    intensity_window,
+)
+from monai_shield.transforms.label import MergeLabels, MergeLabelsD, MergeLabelsd, MergeLabelsDict
+from monai_shield.transforms.preprocessed import AffineIntensity, PreprocessedFile, fit_affine_intensity, read_values
+from monai_shield.transforms.reject import ApplyShieldD, ApplyShieldd, ApplyShieldDict, empty_rejected, shield_decision
+from monai_shield.transforms.spacing import OwnSpacingD, OwnSpacingd, OwnSpacingDict
+from monai_shield.transforms.spectrum import (
+    fourier_transform,
+    frequency_magnitude,
+    frequency_radius,
+    shift_zero_frequency,
+)
+from monai_shield.transforms.standardize import (
     StandardizeFrequency,
     StandardizeFrequencyD,
     StandardizeFrequencyd,

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """How much of the foreground reaches the border of the image, measured before a crop or a pad hides it."""
-
-from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -22,15 +12,6 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 from nibabel.orientations import io_orientation
-
-__all__ = [
-    "MeasureBorder",
-    "MeasureBorderD",
-    "MeasureBorderDict",
-    "MeasureBorderd",
-    "anatomical_axes",
-    "border_shares",
-]
 
 
 def anatomical_axes(affine: torch.Tensor, spatial_dims: int) -> list[tuple[int, int, float]]:

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """Bad files are refused at the door, each with one line that names it."""
-
-from __future__ import annotations
 
 import math
 import os
@@ -29,18 +19,6 @@ from monai.utils import ImageMetaKey, TransformBackends
 from nibabel.openers import ImageOpener
 
 from monai_shield.utils import first_line
-
-__all__ = [
-    "CheckNiftiFile",
-    "CheckNiftiFileD",
-    "CheckNiftiFileDict",
-    "CheckNiftiFiled",
-    "CheckVolume",
-    "CheckVolumeD",
-    "CheckVolumeDict",
-    "CheckVolumed",
-]
-
 
 CHUNK = 1 << 24  # bytes read at once
 BEYOND = 1 << 40  # voxels along an axis, or bytes of a file, that nothing has

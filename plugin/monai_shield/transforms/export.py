@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """From the network's space back into the file: what an attacker can really hand over."""
-
-from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
@@ -21,8 +11,6 @@ import torch
 
 from monai_shield.transforms.preprocessed import PreprocessedFile
 from monai_shield.utils import atomic_path
-
-__all__ = ["border_background", "export_attack", "write_like"]
 
 BACKGROUND_SHARE = 0.25
 
@@ -61,8 +49,8 @@ def _load(path: str | Path) -> Any:
 
 def border_background(values: np.ndarray) -> float | None:
     """
-    The value of what lies around the body, where it was never measured: 0 around a stripped brain, the padding around
-    a CT's field of view.
+    The value of what lies around the foreground, where it was never measured: 0 around a stripped brain, the padding
+    around a CT's field of view.
 
     Measured intensities have noise, a value that was filled in has not: the background is the most common value on the
     outer faces of the volume where at least a quarter of them has it.

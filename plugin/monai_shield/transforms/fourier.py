@@ -1,21 +1,11 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 
 """
 The converter: from an image to its discrete Fourier spectrum and to the real channels that a detector reads.
 
 The transforms of :mod:`monai_shield.transforms.spectrum`, array and dictionary forms.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
@@ -29,25 +19,6 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 
 from monai_shield.transforms.spectrum import fourier_transform, frequency_magnitude, shift_zero_frequency
-
-__all__ = [
-    "FourierTransform",
-    "FourierTransformD",
-    "FourierTransformDict",
-    "FourierTransformd",
-    "FrequencyConverter",
-    "FrequencyConverterD",
-    "FrequencyConverterDict",
-    "FrequencyConverterd",
-    "FrequencyShift",
-    "FrequencyShiftD",
-    "FrequencyShiftDict",
-    "FrequencyShiftd",
-    "SpectrumPart",
-    "SpectrumPartD",
-    "SpectrumPartDict",
-    "SpectrumPartd",
-]
 
 Part = Literal["magnitude", "log_magnitude", "real_imaginary"]
 

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """The intensity window: the yardstick of every budget, and the unit in which the networks see an image."""
-
-from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -22,18 +12,16 @@ from monai.data.meta_obj import get_track_meta
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_tensor
 
-__all__ = ["ScaleToWindow", "ScaleToWindowD", "ScaleToWindowDict", "ScaleToWindowd", "intensity_window"]
-
 
 def intensity_window(image: torch.Tensor, percentile: float = 99.5) -> tuple[float, float]:
     """
-    The window of a clean image: from 0 (or its minimum, where that is negative) to a percentile inside the body.
+    The window of a clean image: from 0 (or its minimum, where that is negative) to a percentile inside the foreground.
 
-    The body is what lies above the background, the background being 0 or the negative minimum.
+    The foreground is what lies above the background, the background being 0 or the negative minimum.
 
     Args:
         image: intensities of any shape.
-        percentile: upper end of the window, measured over the body only.
+        percentile: upper end of the window, measured over the foreground only.
 
     Returns:
         lower and upper end, in the image's own unit.
@@ -48,12 +36,12 @@ def intensity_window(image: torch.Tensor, percentile: float = 99.5) -> tuple[flo
     if not bool(torch.isfinite(values).all()):
         raise ValueError("an image with NaN or infinite voxels has no intensity window.")
     low = min(0.0, float(values.min()))
-    body = values[values > low]
-    if body.numel() == 0:
+    foreground = values[values > low]
+    if foreground.numel() == 0:
         raise ValueError("an image that is constant has no intensity window.")
     # kthvalue, not quantile: torch.quantile refuses more than 2^24 voxels.
-    rank = max(1, min(body.numel(), round(percentile / 100 * body.numel())))
-    return low, float(body.kthvalue(rank).values)
+    rank = max(1, min(foreground.numel(), round(percentile / 100 * foreground.numel())))
+    return low, float(foreground.kthvalue(rank).values)
 
 
 class ScaleToWindow(Transform):
@@ -64,7 +52,7 @@ class ScaleToWindow(Transform):
     kept as ``intensity_window`` in the meta data of a MetaTensor, which is what an export needs to go back.
 
     Args:
-        percentile: upper end of the window inside the body.
+        percentile: upper end of the window inside the foreground.
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012 - MONAI's own spelling

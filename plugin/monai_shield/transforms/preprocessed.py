@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """A file as a preprocessing makes it, and the way back for a perturbation: geometry inverted, intensity divided out."""
-
-from __future__ import annotations
 
 import copy
 import math
@@ -31,8 +21,6 @@ from monai.transforms import (
     apply_transform,
 )
 from monai.transforms.traits import RandomizableTrait
-
-__all__ = ["AffineIntensity", "PreprocessedFile", "fit_affine_intensity", "read_values"]
 
 TOLERANCE = 1e-4  # of the range of the values that were fitted
 SAMPLE = 1_000_000  # voxels a line is fitted to; all of them are checked against it

@@ -1,16 +1,6 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 """What becomes of a rejected image's label: it is emptied, and the decision goes on in words and numbers."""
-
-from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping
@@ -20,8 +10,6 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-
-__all__ = ["ApplyShieldD", "ApplyShieldDict", "ApplyShieldd", "empty_rejected", "shield_decision"]
 
 
 def shield_decision(prediction: torch.Tensor) -> dict[str, Any]:

@@ -1,13 +1,5 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 
 """
 The discrete Fourier spectrum of an image, as functions of tensors.
@@ -19,16 +11,12 @@ Every spectrum here carries the factor 1/(number of pixels) of Park et al. (http
 so that F(0, 0) is the mean intensity and, by Parseval, sum |F|^2 is the mean of f^2, whatever the image's size.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
-
-__all__ = ["fourier_transform", "frequency_magnitude", "frequency_radius", "shift_zero_frequency"]
 
 
 def fourier_transform(image: torch.Tensor, spatial_dims: int) -> torch.Tensor:

@@ -1,17 +1,7 @@
-# Copyright (c) The monai-shield authors.
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#     http://www.apache.org/licenses/LICENSE-2.0
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
 
 """Standardization per frequency: without it the mean intensity, thousands of times larger, hides every other one."""
-
-from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping
@@ -26,13 +16,6 @@ from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tenso
 from typing_extensions import Self
 
 from monai_shield.utils import first_line, read_weights, save_tensors
-
-__all__ = [
-    "StandardizeFrequency",
-    "StandardizeFrequencyD",
-    "StandardizeFrequencyDict",
-    "StandardizeFrequencyd",
-]
 
 
 class StandardizeFrequency(Transform):

@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The study from beginning to end, as its config runs it."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import ignite.distributed as idist
+
+from monai_shield.evaluation.provenance import provenance
+from monai_shield.evaluation.tables import plain
+from monai_shield.locks import or_exit
+from monai_shield.utils import atomic_path
+from reproduction.jobs import distributed
+from reproduction.spectra import write_spectra
+from reproduction.study import DefenseStudy
+from reproduction.summary import DefenseSummary
+from reproduction.tables import defense_tables, write_rows
+
+
+def run_defense_study(study: DefenseStudy, comparisons: Sequence[tuple[str, str]] = (), **more: Any) -> None:
+    """
+    Run it (or go on with it), write its results beside its cells, as JSON and as one CSV file a table, and show them.
+
+    Args:
+        study: it.
+        comparisons: pairs of detectors that are compared on the same subjects.
+        more: anything else to be remembered of the run.
+    """
+    # refuses what is misspelled before hours are spent
+    summary = DefenseSummary(study, comparisons)
+    with distributed():
+        or_exit(study.run)
+        if idist.get_rank() == 0:
+            or_exit(_write_defenses, summary, more)
+
+
+def _write_defenses(summary: DefenseSummary, more: dict[str, Any]) -> None:
+    study = summary.study
+    facts = provenance(study.device, seed=study.seed, processes=idist.get_world_size(), **more)
+    facts |= study.diary.summary()
+    results = _rounded(plain(summary.as_dict() | {"settings": study.described(), "provenance": facts}))
+    with atomic_path(study.output_dir / "results.json") as temporary:
+        temporary.write_text(json.dumps(results, separators=(",", ":")) + "\n")
+    write_rows(results, study.output_dir)
+    write_spectra(study)
+    text = "\n\n".join(f"{title}\n\n{table}" for title, table in defense_tables(results).items()) + "\n"
+    with atomic_path(study.output_dir / "results.md") as temporary:
+        temporary.write_text(text)
+    sys.stdout.write(text)
+
+
+def _rounded(value: Any) -> Any:
+    """Six digits tell more than any interval here is wide, and halve the file."""
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_rounded(entry) for entry in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value

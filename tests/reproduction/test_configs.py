@@ -1,0 +1,243 @@
+# SPDX-FileCopyrightText: The monai-shield authors.
+# SPDX-License-Identifier: Apache-2.0
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from monai_shield.attacks import DAG, Attack, FrozenNetwork
+from monai_shield.detectors import Detector
+from monai_shield.evaluation import AttackStudy
+from monai_shield.evaluation.cells import file_name
+from monai_shield.networks import FCDenseNet, MagNetAutoencoderI, MagNetAutoencoderII, SegNet
+from reproduction.published import PAPER_AUC
+from reproduction.rearranged import RolledNetwork
+from reproduction.study import DefenseStudy, ImageSet
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = ROOT / "bundles" / "brain_mri_shield" / "configs"
+
+
+@pytest.fixture
+def config(tmp_path):
+    parser = ConfigParser()
+    overlay = ROOT / "configs" / "studies" / "attacks.json"
+    parser.read_config([str(BUNDLE / "inference.json"), str(BUNDLE / "evaluate.json"), str(overlay)])
+    parser["bundle_root"] = str(BUNDLE.parent)
+    parser["dataset_dir"] = "nowhere"
+    parser["evaluation_datalist"] = []
+    parser["attack_study_dir"] = str(tmp_path)
+    return parser
+
+
+def test_the_study_of_the_attacks_is_what_its_config_says(config):
+    study = config.get_parsed_content("attack_study_definition")
+    assert isinstance(study, AttackStudy)
+    assert isinstance(study.network, FrozenNetwork)
+    assert all(isinstance(attack, Attack) for attack in study.attacks.values())
+    assert study.exported <= set(study.attacks)
+
+
+def test_the_names_in_its_table_tell_the_settings(config):
+    for name, attack in config.get_parsed_content("attacks").items():
+        assert not attack.attack_background
+        assert attack.confine_to_mask
+        if hasattr(attack, "epsilon"):
+            assert f"{255 * attack.epsilon:g}/255" in name
+        words = name.replace(",", "").split()
+        if words[-1] in ("steps", "queries"):
+            assert attack.max_steps == int(words[-2])
+        assert name.lower().startswith(attack.info.name.lower())
+
+
+PAPERS = ["paper", "paper_compact", "paper_smoke"]
+NETWORKS = ROOT / "reproduction" / "results" / "further" / "networks"
+TABLE_1 = [
+    ("AE I", MagNetAutoencoderI, "space"),
+    ("AE II", MagNetAutoencoderII, "space"),
+    ("UNet spatial", None, "space"),
+    ("DenseNet spatial", FCDenseNet, "space"),
+    ("UNet frequency", None, "frequency"),
+    ("DenseNet frequency", FCDenseNet, "frequency"),
+    ("UNet shifted", None, "shifted_frequency"),
+    ("DenseNet shifted", FCDenseNet, "shifted_frequency"),
+]
+TABLE_2 = [
+    ("AE I", "AE I"),
+    ("AE I", "AE II"),
+    ("AE II", "AE I"),
+    ("AE II", "AE II"),
+    ("AE I", "UNet"),
+    ("AE I", "DenseNet"),
+    ("AE II", "UNet"),
+    ("AE II", "DenseNet"),
+    ("UNet frequency", "UNet"),
+    ("UNet frequency", "DenseNet"),
+    ("DenseNet frequency", "UNet"),
+    ("DenseNet frequency", "DenseNet"),
+    ("UNet shifted", "UNet"),
+    ("UNet shifted", "DenseNet"),
+    ("DenseNet shifted", "UNet"),
+    ("DenseNet shifted", "DenseNet"),
+]
+
+
+@pytest.fixture
+def parse(brain_folder, tmp_path, monkeypatch):
+    """Parses a study of defenses by its config's name, on a data set of four brains."""
+    monkeypatch.chdir(ROOT)  # the configs refer to each other from there
+
+    def make(name):
+        parser = ConfigParser()
+        parser.read_config(ROOT / "configs" / "studies" / f"{name}.json")
+        parser["dataset_dir"] = str(brain_folder)
+        parser["run_dir"] = str(tmp_path / name)
+        return parser
+
+    return make
+
+
+def sizes(study):
+    """Number of parameters of every target and detector; nothing is computed."""
+    with torch.device("meta"):
+        made = {name: part.network() for parts in (study.targets, study.detectors) for name, part in parts.items()}
+    return {name: sum(parameter.numel() for parameter in network.parameters()) for name, network in made.items()}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_study_of_the_paper_is_what_its_config_says(parse, name, tmp_path):
+    config = parse(name)
+    study = config.get_parsed_content("defense_study")
+    assert isinstance(study, DefenseStudy)
+    assert study.output_dir == tmp_path / name
+    assert [study.data.splits[split][0]["id"] for split in ("train", "val", "test")] == ["b0", "b2", "b3"]
+    assert list(study.targets) == ["UNet", "SegNet", "DenseNet"]
+    assert [study.defenses[str(number)] for number in range(1, 17)] == TABLE_2
+    assert list(study.defenses)[16:] == ["less", "MagNet", "energy", "median"]
+    # one filter, so that its predictions are shared
+    assert study.baselines["squeezing by a median filter"]().reformer is study.reformers["median filter"]
+    assert list(study.detectors)[:8] == [name for name, _, _ in TABLE_1] == list(PAPER_AUC)
+    with torch.device("meta"):
+        for name, kind, domain in TABLE_1:
+            part = study.detectors[name]
+            network = part.network()
+            assert kind is None or isinstance(network, kind)
+            assert (part.domain, part.part, part.scaling, part.p, part.wrap, part.group) == (
+                *(domain, "magnitude", "per_frequency", 2.0, None, "paper"),
+            )
+        assert isinstance(study.targets["SegNet"].network(), SegNet)
+    assert all(isinstance(make(), Detector) for make in study.baselines.values())
+    known = {*study.detectors, *study.baselines}
+    assert all(set(pair) <= known for pair in config.get_parsed_content("comparisons"))
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_attacks_of_the_paper_are_dag_on_structures_alone(parse, name):
+    study = parse(name).get_parsed_content("defense_study")
+    pooled = {name: part for name, part in study.attacks.items() if part.pooled}
+    assert list(pooled) == ["DAG A", "DAG B", "DAG C"]
+    for part, target in zip(pooled.values(), ("background", "exchange", "dilate")):
+        attack = part.attack
+        assert isinstance(attack, DAG)
+        assert (attack.target, attack.step, attack.norm, attack.max_steps) == (target, 0.5, "l2", 20)
+        assert not attack.attack_background
+        assert part.every == 1
+    assert 255 * study.attacks["PGD 4/255"].attack.epsilon == pytest.approx(4)
+    names = [which.name for which in study.measured.sets()]
+    assert len(names) == len(set(names)) == 2 + 5 * (3 + 7 * 2)
+    assert ImageSet("DAG A", "UNet", "raw").name in names
+
+
+def test_networks_have_the_size_of_the_paper(parse):
+    found = sizes(parse("paper").get_parsed_content("defense_study"))
+    assert found["UNet"] == pytest.approx(31.0e6, rel=0.01)
+    assert found["SegNet"] == pytest.approx(29.5e6, rel=0.01)
+    assert found["DenseNet"] == pytest.approx(9.3e6, rel=0.01)
+    assert found["UNet spatial"] == found["UNet shifted"] == pytest.approx(31.0e6, rel=0.01)
+    assert found["DenseNet spatial"] == pytest.approx(9.3e6, rel=0.01)
+    assert (found["AE I"], found["AE II"]) == (310, 142)
+
+
+def test_the_networks_that_are_shared_are_those_of_the_compact_study(parse):
+    study = parse("paper_compact").get_parsed_content("defense_study")
+    makers = {f"targets/{file_name(name)}": part.network for name, part in study.everyone.items()}
+    makers |= {f"rivals/{file_name(name)}": part.generator for name, part in study.rivals.parts.items()}
+    size = study.data.val_images.shape[2:]
+    for name, part in study.detectors.items():
+        makers[f"detectors/{file_name(name)}/0"] = partial(part.detector, size, 1, study.seed, torch.device("cpu"))
+    files = {path.relative_to(NETWORKS): path for path in NETWORKS.rglob("*.pt")}
+    assert {"targets", "detectors", "rivals"} == {path.parts[0] for path in files}
+    for name, path in files.items():
+        state = torch.load(path, weights_only=True)["cells"]["state"]
+        makers[str(name).partition(".")[0]]().load_state_dict(state)
+
+
+def test_compact_networks_are_compact(parse):
+    found = sizes(parse("paper_compact").get_parsed_content("defense_study"))
+    assert all(found[name] <= 0.6e6 for name in ("UNet", "SegNet", "DenseNet"))
+    assert (found["AE I"], found["AE II"]) == (310, 142)
+
+
+@pytest.mark.parametrize("name", ["paper", "paper_compact"])
+def test_the_wide_autoencoder_has_the_size_of_the_unet(parse, name):
+    study = parse(name).get_parsed_content("defense_study")
+    found = sizes(study)
+    assert found["AE I, UNet's size"] == pytest.approx(found["UNet spatial"], rel=0.02)
+    # and is trained for longer, with as much at a step
+    wide, unet = (study.detectors[name].training for name in ("AE I, UNet's size", "UNet spatial"))
+    assert wide.epochs / wide.batch_size > unet.epochs / unet.batch_size
+    assert (wide.every, wide.weight_decay, wide.learning_rate) == (unet.every, unet.weight_decay, unet.learning_rate)
+
+
+@pytest.mark.parametrize("name", ["paper", "paper_compact"])
+def test_a_shorter_training_is_all_that_its_detectors_differ_in(parse, name):
+    detectors = parse(name).get_parsed_content("defense_study").detectors
+    short = {name: part for name, part in detectors.items() if part.group == "length"}
+    assert len(short) == 4
+    for title, part in short.items():
+        long = detectors[title.partition(",")[0]]
+        share = {"a fifth of the steps": 1 / 5, "a third of the steps": 1 / 3}[title.partition(", ")[2]]
+        assert part.training.steps(2031) == pytest.approx(share * long.training.steps(2031), rel=0.06)
+        same = {"training": long.training, "seeds": long.seeds, "group": long.group}
+        assert repr(replace(part, **same).learned()) == repr(long.learned())
+        assert replace(part.training, epochs=1, batch_size=1) == replace(long.training, epochs=1, batch_size=1)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_layouts_are_those_of_the_image_size(parse, name):
+    config = parse(name)
+    study = config.get_parsed_content("defense_study")
+    size = config["spatial_size"]
+    assert all(length % 32 == 0 for length in size)  # half of it a multiple of the strides of a UNet
+    off = study.detectors["zero frequency a quarter off the center"].wrap(torch.nn.Identity())
+    assert isinstance(off, RolledNetwork)
+    assert off.shifts == tuple(length // 4 for length in size)
+    padded = study.detectors["shifted, circular padding"].wrap(torch.nn.Conv2d(1, 1, 3, padding=1))
+    assert padded.padding_mode == "circular"
+    assert study.detectors["shifted, circular padding"].network == study.detectors["UNet shifted"].network
+
+
+def test_compact_and_smoke_differ_from_the_paper_where_they_should():
+    paper, compact, smoke = (json.loads((ROOT / "configs" / "studies" / f"{name}.json").read_text()) for name in PAPERS)
+    for config in (compact, smoke):
+        assert list(config) == list(paper)
+    size = {"run_dir", "representation_seeds", "spatial_size", "slices_per_volume", "xie_every"}
+    size |= {"gan_steps", "networks", "trainings"}
+    for config, own in (
+        (compact, size),
+        (smoke, size | {"dataset_dir", "label_map", "seeds", "gan_size", "search_steps"}),
+    ):
+        taken = {key for key, value in config.items() if value == f"%configs/studies/paper.json::{key}"}
+        assert set(config) - taken == own
+        assert list(config["networks"]) == list(paper["networks"])
+        assert set(config["trainings"]) == set(paper["trainings"])
+    # what is regularized is regularized alike
+    for name in paper["trainings"]:
+        one, other = compact["trainings"][name], paper["trainings"][name]
+        assert {key: one.get(key) for key in ("weight_decay", "noise_std")} == {
+            key: other.get(key) for key in ("weight_decay", "noise_std")
+        }
