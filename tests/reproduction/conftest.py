@@ -22,10 +22,10 @@ from torch import nn
 
 from monai_shield.attacks import DAG, PGD, Attack
 from monai_shield.detectors import MeanEntropy, PredictionConsistency, ZeroShare
-from monai_shield.evaluation import parts
 from monai_shield.evaluation.cells import CellStore
 from monai_shield.metrics import overlap_counts
 from monai_shield.transforms import ScaleToWindowd
+from reproduction import parts
 from reproduction.data import StudyData
 from reproduction.image_set import ImageSet
 from reproduction.parts import AttackPart, DetectorPart, TargetPart

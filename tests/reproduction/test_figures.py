@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from monai_shield.report import defense_figures as module
+from reproduction.report import figures as module
 
 
 def size_of_png(data):

@@ -16,7 +16,7 @@ import pytest
 import torch.distributed
 from torch.multiprocessing import start_processes
 
-from monai_shield.evaluation import jobs as jobs_module
+from reproduction import jobs as jobs_module
 from reproduction.jobs import Diary, Job, distributed, run_jobs
 
 

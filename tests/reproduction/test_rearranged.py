@@ -10,8 +10,8 @@ from monai.networks.nets import BasicUNet
 from torch import nn
 
 from monai_shield.detectors import ReconstructionDetector, Views
-from monai_shield.networks import MagNetAutoencoderI, circular_padding
-from reproduction.rearranged import RolledNetwork, ShuffledNetwork
+from monai_shield.networks import MagNetAutoencoderI
+from reproduction.rearranged import RolledNetwork, ShuffledNetwork, circular_padding
 
 SIZES = [(16, 24), (8, 12, 16)]
 IDS = ["2D", "3D"]

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monai_shield.evaluation.run import run_defense_study
 from monai_shield.evaluation.tables import plain
 from reproduction.image_set import MEAN, POOLED, ImageSet
+from reproduction.run import run_defense_study
 from reproduction.study import DefenseStudy
 from reproduction.summary import DefenseSummary
 from reproduction.tables import defense_tables, find, write_rows
