@@ -45,7 +45,8 @@ from monai_shield.attacks.dag import logit_gap
 from monai_shield.attacks.loop import DIRECTIONS, Steepest, ascend, into_bounds, still_label
 from monai_shield.attacks.problem import Outcome, Problem
 from monai_shield.bundle import load_weights
-from monai_shield.data import embedded_cohort, foreground_share, slices_of, volume_datalist
+from monai_shield.data import embedded_cohort, slices_of, volume_datalist
+from monai_shield.transforms import DEFAULT_FOREGROUND
 
 CONFIG = Path(__file__).parents[1] / "bundles" / "brain_mri_shield" / "configs" / "inference.json"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -190,7 +191,7 @@ def prepare(folder: str, quick: bool = False, threads: int = 2) -> None:
         parser = ConfigParser(ConfigParser.load_config_file(str(CONFIG)))
         volume = parser.get_parsed_content("preprocessing")({"image": scan["image"]})["image"].as_tensor().clamp(0, 1)
     slices = slices_of(volume, 1)
-    bearing = slices[foreground_share(slices) > 0.1]
+    bearing = slices[DEFAULT_FOREGROUND.share(slices) > 0.1]
     fit = ResizeWithPadOrCrop((128, 128) if quick else (256, 256))
     chosen = bearing[torch.linspace(0, len(bearing) - 1, (2 if quick else 8) + 2).long()[1:-1]]
     images = {

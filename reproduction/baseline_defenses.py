@@ -57,7 +57,7 @@ class DefenseGANPart:
     def train(self, data: StudyData, seed: int, checkpoint: Path, device: torch.device) -> nn.Module:
         """The trained generator; arguments as in :meth:`~reproduction.parts.TargetPart.train`."""
         images = torch.cat([resample(volume["image"], (self.size, self.size)) for volume in data.train.volumes])
-        bears = (images > 0).flatten(1).float().mean(dim=1) > data.min_foreground
+        bears = data.foreground.share(images) > data.min_foreground
         generator, critic = build(self.generator, seed, device), build(self.critic, seed + 1, device)
         return train_wgan(
             generator,

@@ -17,6 +17,9 @@ from monai_shield.evaluation.volume import AttackedVolume, file_sums, preprocess
 from monai_shield.fingerprints import fingerprint_of
 from monai_shield.metrics import dice_of_counts, overlap_counts
 from monai_shield.networks.heads import class_logits
+from monai_shield.transforms import Foreground
+
+NOT_ZERO = Foreground(above=0.0)
 
 
 class StudyData:
@@ -33,6 +36,7 @@ class StudyData:
             times that number.
         axis: spatial axis to slice along (1: coronal in LAS).
         min_foreground: a slice with no larger share of foreground is left out.
+        foreground: which pixels are foreground, for that share and for the attacks.
 
     Raises:
         ValueError: when a split holds no scan, a subject is in two of them, or two test scans have one id.
@@ -48,6 +52,7 @@ class StudyData:
         slices_per_volume: int,
         axis: int = 1,
         min_foreground: float = 0.02,
+        foreground: Foreground = NOT_ZERO,
     ) -> None:
         if slices_per_volume < 1:
             raise ValueError(f"slices_per_volume must be at least 1, got {slices_per_volume}.")
@@ -66,6 +71,7 @@ class StudyData:
         self.slices_per_volume = slices_per_volume
         self.axis = axis
         self.min_foreground = min_foreground
+        self.foreground = foreground
 
     @property
     def num_classes(self) -> int:
@@ -101,7 +107,7 @@ class StudyData:
         """The test scans by "id"."""
         return {
             str(item["id"]): AttackedVolume(
-                item, self.preprocessing, self.axis, self.min_foreground, self.slices_per_volume
+                item, self.preprocessing, self.axis, self.min_foreground, self.slices_per_volume, self.foreground
             )
             for item in self.splits["test"]
         }
@@ -124,7 +130,13 @@ class StudyData:
     @cache  # noqa: B019
     def _preprocessed(self, split: str) -> tuple[object, ...]:
         made = preprocessed_sums(self.splits[split][0], self.preprocessing)
-        return (made, self.structures, self.axis, self.min_foreground)
+        return (made, self.structures, self.axis, self.min_foreground, self.foreground)
 
     def _slices(self, split: str) -> SliceDataset:
-        return SliceDataset(self.splits[split], self.preprocessing, axis=self.axis, min_foreground=self.min_foreground)
+        return SliceDataset(
+            self.splits[split],
+            self.preprocessing,
+            axis=self.axis,
+            min_foreground=self.min_foreground,
+            foreground=self.foreground,
+        )

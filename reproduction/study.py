@@ -316,7 +316,8 @@ class DefenseStudy:
         for start in range(0, len(missing), self.batch_size):
             batch = missing[start : start + self.batch_size]
             image = scan.slices[batch].contiguous().to(self.device)
-            result = part.attack(self.target(target), image, scan.labels[batch].to(self.device), image > 0, index=batch)
+            label, mask = scan.labels[batch].to(self.device), self.data.foreground(image)
+            result = part.attack(self.target(target), image, label, mask, index=batch)
             for row, i in enumerate(batch):
                 facts = {name: getattr(result, name)[row].cpu() for name in FACTS}
                 cell = {"image": result.image[row].cpu().clone(), "batch": torch.tensor(batch)}

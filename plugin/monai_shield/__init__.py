@@ -16,6 +16,7 @@ ROOMS = (
     "utils",
     "locks",
     "fingerprints",
+    "info",
     "transforms",
     "networks",
     "losses",

@@ -11,14 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_shield.data import MICCAI2012_STRUCTURES, SliceDataset, foreground_share, slices_of, volume_datalist
-
-
-def test_foreground_share_counts() -> None:
-    image = torch.zeros(2, 1, 4, 5)
-    image[0, 0, :2] = 1
-    assert foreground_share(image).tolist() == [0.5, 0.0]
-    assert foreground_share(torch.ones(1, 2, 3, 3, 3)).tolist() == [1.0]
+from monai_shield.data import MICCAI2012_STRUCTURES, SliceDataset, slices_of, volume_datalist
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

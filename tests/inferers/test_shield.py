@@ -8,7 +8,6 @@ import pytest
 import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 
-from monai_shield.data import foreground_share
 from monai_shield.detectors import (
     Calibration,
     Detector,
@@ -399,9 +398,3 @@ def test_a_softmax_over_one_channel_is_refused_whatever_the_detector():
         ShieldInferer(detector, head="softmax")(torch.rand(1, 1, 8, 8), torch.nn.Conv2d(1, 1, 1))
     with pytest.raises(ValueError, match="unknown head 'argmax'"):
         ShieldInferer(detector, head="argmax")
-
-
-def test_foreground_is_what_lies_above_the_background():
-    image = torch.zeros(1, 1, 10, 10)
-    image[0, 0, 0] = torch.linspace(-4, 5, 10)
-    assert float(foreground_share(image)) == pytest.approx(0.05)

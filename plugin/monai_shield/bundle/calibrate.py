@@ -71,7 +71,7 @@ class ShieldCalibrator:
         found: dict[str, list[torch.Tensor]] = {}
         loader: DataLoader[Any] = DataLoader(dataset, self.batch_size)
         for batch in tqdm(loader, desc="scoring clean slices", unit="batch"):
-            views = Views(batch["image"].to(self.device), self.network, self.reformer, head=self.head)
+            views = Views(batch["image"].to(self.device), self.network, self.reformer, dataset.foreground, self.head)
             if isinstance(self.detector, CombinedDetector):
                 scores = self.detector.single_scores(views) | {"foreground": views.foreground_share}
             else:
@@ -96,7 +96,7 @@ class ShieldCalibrator:
                 slices = volume[dataset.keys[0]][:: dataset.every]
                 labels, num_classes = [], 2
                 for batch in slices.split(self.batch_size):
-                    views = Views(batch.to(self.device), self.network, self.reformer, head=self.head)
+                    views = Views(batch.to(self.device), self.network, self.reformer, dataset.foreground, self.head)
                     logits = views.reformed_prediction
                     labels += [predicted_label(one, self.head).cpu() for one in logits]
                     num_classes = number_of_classes(logits.shape[1], self.head)
@@ -150,6 +150,7 @@ class ShieldCalibrator:
             self.network,
             slice_axis=dataset.axis,
             min_foreground=dataset.min_foreground,
+            foreground=dataset.foreground,
             head=self.head,
             t_fp=float(t_fp),
         )

@@ -6,4 +6,4 @@ from monai_shield.data.cohort import COHORT_TISSUES, cohort_subject, embedded_co
 from monai_shield.data.datalist import volume_datalist
 from monai_shield.data.miccai2012 import MICCAI2012_STRUCTURES
 from monai_shield.data.reader import StandardNibabelReader
-from monai_shield.data.slices import SliceDataset, evenly_spaced, foreground_share, slices_of
+from monai_shield.data.slices import SliceDataset, evenly_spaced, slices_of

@@ -9,18 +9,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-
-def foreground_share(image: torch.Tensor) -> torch.Tensor:
-    """
-    Share of the pixels of each image that belong to the foreground, that is, lie above the background.
-
-    Args:
-        image: (B, C, H, W[, D]), background 0 or below.
-
-    Returns:
-        (B,)
-    """
-    return (image > 0).any(dim=1).flatten(1).float().mean(dim=1)
+from monai_shield.transforms.foreground import DEFAULT_FOREGROUND, Foreground
 
 
 def slices_of(volume: torch.Tensor, axis: int) -> torch.Tensor:
@@ -61,6 +50,7 @@ class SliceDataset(Dataset):
         min_foreground: a slice with no larger share of foreground is left out.
         every: keep every n-th slice of those.
         progress: show a progress bar while loading.
+        foreground: which pixels are foreground.
 
     Items are dictionaries with the sliced `keys`, the volume's ``id`` and the ``slice`` index; labels stay uint8.
     """
@@ -74,10 +64,12 @@ class SliceDataset(Dataset):
         min_foreground: float = 0.02,
         every: int = 1,
         progress: bool = True,
+        foreground: Foreground = DEFAULT_FOREGROUND,
     ) -> None:
         self.keys = tuple(keys)
         self.transform = transform
         self.min_foreground = min_foreground
+        self.foreground = foreground
         self.volumes: list[dict[str, torch.Tensor]] = []
         self.items: list[tuple[int, int]] = []
         self.axis, self.every = axis, every
@@ -88,7 +80,7 @@ class SliceDataset(Dataset):
             self.metas.append(getattr(loaded[self.keys[0]], "meta", {}))
             volume = {key: slices_of(torch.as_tensor(loaded[key]).detach(), axis).contiguous() for key in self.keys}
             volume = {key: value.as_subclass(torch.Tensor) for key, value in volume.items()}
-            bearing = torch.nonzero(foreground_share(volume[self.keys[0]]) > min_foreground)[:, 0].tolist()
+            bearing = torch.nonzero(foreground.share(volume[self.keys[0]]) > min_foreground)[:, 0].tolist()
             self.volumes.append(volume)
             self.ids.append(str(entry.get("id", number)))
             self.items.extend((number, index) for index in bearing[::every])

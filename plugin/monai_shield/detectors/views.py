@@ -9,6 +9,7 @@ import torch
 
 from monai_shield.detectors.precision import CallerAutocast, at_least_float32, full_precision, in_own_type
 from monai_shield.networks.heads import Head, check_head, head_of
+from monai_shield.transforms.foreground import DEFAULT_FOREGROUND, Foreground
 from monai_shield.transforms.spectrum import fourier_transform, frequency_magnitude, shift_zero_frequency
 
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -27,8 +28,7 @@ class Views:
         image: (B, C, H, W[, D]).
         target: the network that is defended, image to logits.
         reformer: image to image; the identity where there is none.
-        foreground_above: a pixel above this share of the intensity window is foreground. Not 0: the faintest noise on
-            an empty background would then be foreground.
+        foreground: which pixels are foreground.
         head: what the target's channels stand for; None to read it, see :func:`~monai_shield.networks.head_of`.
 
     Raises:
@@ -40,11 +40,11 @@ class Views:
         image: torch.Tensor,
         target: Network | None = None,
         reformer: Network | None = None,
-        foreground_above: float = 0.05,
+        foreground: Foreground = DEFAULT_FOREGROUND,
         head: Head | None = None,
     ) -> None:
         self.image = image
-        self.foreground_above = foreground_above
+        self._foreground = foreground
         self._target = target
         self._reformer = reformer
         self._head = check_head(head)
@@ -73,12 +73,12 @@ class Views:
     @cached_property
     def foreground(self) -> torch.Tensor:
         """Which pixels belong to the foreground, (B, H, W[, D])."""
-        return (self.image > self.foreground_above).any(dim=1)
+        return self._foreground(self.image)
 
     @cached_property
     def foreground_share(self) -> torch.Tensor:
         """Share of the pixels that belong to the foreground, (B,)."""
-        return at_least_float32(self.foreground.flatten(1).to(self.image.dtype)).mean(dim=1)
+        return self._foreground.share(self.image)
 
     def mean_over_foreground(self, values: torch.Tensor) -> torch.Tensor:
         """Mean of values (B, H, W[, D]) over the pixels of the foreground, (B,); 0 where there is no foreground."""

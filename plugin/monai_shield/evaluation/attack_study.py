@@ -21,6 +21,7 @@ from monai_shield.evaluation.volume import AttackedVolume, file_sums, preprocess
 from monai_shield.fingerprints import fingerprint_of
 from monai_shield.metrics import overlap_counts, subject_bootstrap
 from monai_shield.networks.heads import class_logits
+from monai_shield.transforms import DEFAULT_FOREGROUND, Foreground
 
 Cell = dict[str, Any]
 SUCCESS = 0.01
@@ -49,6 +50,7 @@ class AttackStudy:
         slices_per_volume: number of attacked slices a volume, evenly spaced.
         axis: spatial axis to slice along.
         min_foreground: a slice with no larger share of foreground is not attacked.
+        foreground: which pixels are foreground and attacked.
         output_dir: where cells go.
         settings: anything else the result depends on, such as the sum of the weights.
         device: where to compute.
@@ -69,6 +71,7 @@ class AttackStudy:
         output_dir: str | Path,
         axis: int = 1,
         min_foreground: float = 0.02,
+        foreground: Foreground = DEFAULT_FOREGROUND,
         settings: Any = None,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -87,6 +90,7 @@ class AttackStudy:
         self.slices_per_volume = slices_per_volume
         self.axis = axis
         self.min_foreground = min_foreground
+        self.foreground = foreground
         self.output_dir = Path(output_dir)
         self.settings = settings
         self.cells = CellStore(self.output_dir / "cells")
@@ -101,7 +105,7 @@ class AttackStudy:
         results: dict[str, dict[str, Cell]] = {str(item["id"]): {} for item in self.datalist}
         volumes = {
             str(item["id"]): AttackedVolume(
-                item, self.preprocessing, self.axis, self.min_foreground, self.slices_per_volume
+                item, self.preprocessing, self.axis, self.min_foreground, self.slices_per_volume, self.foreground
             )
             for item in self.datalist
         }
@@ -154,7 +158,7 @@ class AttackStudy:
 
     def _fingerprint(self, name: str | None, volume: AttackedVolume) -> str:
         attack = None if name is None else self.attacks[name]
-        chosen = (self.slices_per_volume, self.axis, self.min_foreground, self.num_classes)
+        chosen = (self.slices_per_volume, self.axis, self.min_foreground, self.foreground, self.num_classes)
         scan = (file_sums(volume.item), self._preprocessed)
         return fingerprint_of((attack, name in self.exported, self.settings, *chosen, *scan))
 
@@ -169,7 +173,7 @@ class AttackStudy:
 
     def _attacked(self, volume: AttackedVolume, name: str) -> dict[str, Cell]:
         image = volume.slices[volume.chosen].contiguous()
-        mask, clean = image > 0, self._predict(image)
+        mask, clean = self.foreground(image)[:, None], self._predict(image)
         before = time.perf_counter()
         result = self.attacks[name](
             self.network,

@@ -13,7 +13,6 @@ from monai.transforms import Compose
 from tqdm import tqdm
 
 from monai_shield.attacks import Attack
-from monai_shield.data import foreground_share
 from monai_shield.detectors import CombinedDetector, Detector, Views
 from monai_shield.evaluation.cells import CellStore
 from monai_shield.evaluation.volume import AttackedVolume, file_sums, preprocessed_sums, subject_of
@@ -100,6 +99,7 @@ class ShieldEvaluation:
                     self.shield.slice_axis or 0,
                     self.shield.min_foreground,
                     self.slices_per_volume,
+                    self.shield.foreground,
                 )
                 cells = {"clean": self._cached(volume, "clean", partial(self._clean_cells, volume))["clean"]}
                 bar.update()
@@ -122,6 +122,7 @@ class ShieldEvaluation:
             self.slices_per_volume,
             volume.axis,
             volume.min_foreground,
+            volume.foreground,
             file_sums(volume.item),
             self._preprocessed,
         )
@@ -133,17 +134,16 @@ class ShieldEvaluation:
 
     def _clean_cells(self, volume: AttackedVolume) -> dict[str, Cell]:
         cell = self._measure(volume.slices, volume.labels)
-        bears = foreground_share(volume.slices) > self.shield.min_foreground
+        bears = volume.foreground.share(volume.slices) > self.shield.min_foreground
         return {"clean": {"subject": subject_of(volume.item), "bears": bears, "chosen": volume.chosen} | cell}
 
     def _attacked(self, volume: AttackedVolume, name: str) -> dict[str, Cell]:
         chosen = volume.chosen
         clean, label = volume.slices[chosen], volume.labels[chosen]
+        mask = volume.foreground(clean)
         results = [
-            self.attacks[name](
-                self.network, x.to(self.device), y.to(self.device), (x > 0).to(self.device), index=i.tolist()
-            )
-            for x, y, i in zip(*(part.split(self.shield.batch_size) for part in (clean, label, chosen)))
+            self.attacks[name](self.network, x.to(self.device), y.to(self.device), m.to(self.device), index=i.tolist())
+            for x, y, m, i in zip(*(part.split(self.shield.batch_size) for part in (clean, label, mask, chosen)))
         ]
         attacked = torch.cat([result.image.cpu() for result in results]).as_subclass(torch.Tensor)
         facts = {

@@ -13,8 +13,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
-from monai_shield.data import evenly_spaced, foreground_share, slices_of
-from monai_shield.transforms import PreprocessedFile, export_attack
+from monai_shield.data import evenly_spaced, slices_of
+from monai_shield.transforms import DEFAULT_FOREGROUND, Foreground, PreprocessedFile, export_attack
 from monai_shield.utils import sha256
 
 
@@ -27,16 +27,24 @@ class AttackedVolume:
         axis: spatial axis to slice along.
         min_foreground: a slice with no larger share of foreground is never chosen.
         number: how many slices are chosen, evenly spaced.
+        foreground: which pixels are foreground.
     """
 
     def __init__(
-        self, item: Mapping[str, Any], preprocessing: Compose, axis: int, min_foreground: float, number: int
+        self,
+        item: Mapping[str, Any],
+        preprocessing: Compose,
+        axis: int,
+        min_foreground: float,
+        number: int,
+        foreground: Foreground = DEFAULT_FOREGROUND,
     ) -> None:
         self.item = item
         self.preprocessing = preprocessing
         self.axis = axis
         self.min_foreground = min_foreground
         self.number = number
+        self.foreground = foreground
 
     @cached_property
     def data(self) -> Mapping[str, MetaTensor]:
@@ -71,7 +79,7 @@ class AttackedVolume:
     @cached_property
     def chosen(self) -> torch.Tensor:
         """Indices of evenly spaced slices, neither the first nor the last that bears foreground."""
-        bearing = torch.nonzero(foreground_share(self.slices) > self.min_foreground)[:, 0]
+        bearing = torch.nonzero(self.foreground.share(self.slices) > self.min_foreground)[:, 0]
         return evenly_spaced(bearing, self.number)
 
     def exported(self, attacked: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:

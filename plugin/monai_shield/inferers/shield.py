@@ -12,12 +12,12 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
-from monai_shield.data.slices import foreground_share
 from monai_shield.detectors import Detector, Plausibility, UncalibratedError, Views
 from monai_shield.inferers.decisions import ImageDecision, VolumeDecision, decide_images, decide_volume, judge
 from monai_shield.inferers.record_check import RecordCheck
 from monai_shield.inferers.stitching import check_decision_is_kept
 from monai_shield.networks.heads import Head, check_head, head_of
+from monai_shield.transforms.foreground import DEFAULT_FOREGROUND, Foreground
 
 logger = logging.getLogger(__name__)
 Network = Callable[..., torch.Tensor]
@@ -52,6 +52,7 @@ class ShieldInferer(Inferer):
         preprocessing: from file to network, to be compared with that of the calibration. A shield that is given one is
             in service: it refuses a calibration that does not say what it was made with.
         head: what the target's channels stand for; None to read it, see :func:`~monai_shield.networks.head_of`.
+        foreground: which pixels of the network's input are foreground.
 
     Raises:
         ValueError: for an unknown `on_reject` or `head`, or a `batch_size` below 1.
@@ -71,6 +72,7 @@ class ShieldInferer(Inferer):
         on_reject: Literal["flag", "raise"] = "flag",
         preprocessing: Any = None,
         head: Head | None = None,
+        foreground: Foreground = DEFAULT_FOREGROUND,
     ) -> None:
         super().__init__()
         if on_reject not in ("flag", "raise"):
@@ -88,7 +90,13 @@ class ShieldInferer(Inferer):
         self.min_foreground = min_foreground
         self.on_reject = on_reject
         self.head = check_head(head)
-        settings = {"slice_axis": slice_axis, "min_foreground": min_foreground, "head": head}
+        self.foreground = foreground
+        settings = {
+            "slice_axis": slice_axis,
+            "min_foreground": min_foreground,
+            "head": head,
+            "foreground": foreground,
+        }
         self._record = RecordCheck(detector, reformer, preprocessing, **settings)
 
     def check_target(self, network: Any) -> None:
@@ -150,11 +158,11 @@ class ShieldInferer(Inferer):
 
     def views(self, image: torch.Tensor, target: Network) -> Views:
         """The views of a batch that fits the networks, as detector and answer share them."""
-        return Views(image, target, self.reformer, head=self.head)
+        return Views(image, target, self.reformer, self.foreground, self.head)
 
     def _whole_images(self, image: torch.Tensor, target: Network) -> tuple[torch.Tensor, list[ImageDecision]]:
         logits, scores = zip(*self._batches(image, target))
-        bears = foreground_share(image).cpu() > self.min_foreground
+        bears = self.foreground.share(image).cpu() > self.min_foreground
         return torch.cat(logits), decide_images(torch.cat(scores), bears, self.detector.calibrated())
 
     def _sliced_volumes(self, image: torch.Tensor, target: Network) -> tuple[torch.Tensor, list[VolumeDecision]]:
@@ -166,7 +174,7 @@ class ShieldInferer(Inferer):
         for number, volume in enumerate(image):
             slices = volume.movedim(axis, 0)
             score = torch.full((len(slices),), torch.nan, dtype=torch.float64)
-            bears = foreground_share(slices).cpu() > self.min_foreground
+            bears = self.foreground.share(slices).cpu() > self.min_foreground
             start = 0
             for logits, scores in self._batches(slices, target):
                 if out is None:  # written in place: the logits of a volume are the largest thing in memory

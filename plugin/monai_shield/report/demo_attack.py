@@ -17,8 +17,8 @@ from monai.transforms import Compose, Invertd
 from tqdm import tqdm
 
 from monai_shield.attacks import DAG
-from monai_shield.data import foreground_share, slices_of
-from monai_shield.transforms import PreprocessedFile, export_attack
+from monai_shield.data import slices_of
+from monai_shield.transforms import DEFAULT_FOREGROUND, PreprocessedFile, export_attack
 from monai_shield.utils import atomic_path, load_weights
 
 _MIN_FOREGROUND = 0.02  # slices with less are no unit of a score
@@ -137,7 +137,7 @@ def write_scan(image: MetaTensor, path: str | Path) -> None:
 
 def middle_slab(slices: torch.Tensor, number: int) -> range:
     """The `number` slices in the middle of those that bear foreground; all of these where there are not as many."""
-    bearing = torch.nonzero(foreground_share(slices) > _MIN_FOREGROUND)[:, 0].tolist()
+    bearing = torch.nonzero(DEFAULT_FOREGROUND.share(slices) > _MIN_FOREGROUND)[:, 0].tolist()
     first = max(0, (len(bearing) - number) // 2)
     return range(bearing[first], bearing[min(len(bearing), first + number) - 1] + 1)
 

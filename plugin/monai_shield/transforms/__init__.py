@@ -21,6 +21,7 @@ from monai_shield.transforms.check import (
     CheckVolumeDict,
 )
 from monai_shield.transforms.export import border_background, export_attack, write_like
+from monai_shield.transforms.foreground import DEFAULT_FOREGROUND, Foreground
 from monai_shield.transforms.fourier import (
     FourierTransform,
     FourierTransformD,
