@@ -117,7 +117,7 @@ def train_network(
                 EpochSeed(seed, [transform, prepare_batch]),
                 LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),
                 LearningCurve(str(checkpoint.with_suffix(".csv"))),
-                TrainingProgress(training.epochs),
+                TrainingProgress(),
                 ResumableCheckpoint(str(checkpoint), state),
             ],
         )

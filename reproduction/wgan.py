@@ -135,7 +135,7 @@ def train_wgan(
 
     trainer = Engine(step)
     epochs = steps // checkpoint_interval
-    for handler in (*handlers, TrainingProgress(epochs)):
+    for handler in (*handlers, TrainingProgress()):
         handler.attach(trainer)
     if checkpoint is not None:
         state = {

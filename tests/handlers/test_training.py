@@ -52,7 +52,7 @@ def train(
             LrScheduleHandler(scheduler, print_lr=False),
             ValidationHandler(interval, validator),
             LearningCurve(str(folder / "curve.csv"), validator),
-            TrainingProgress(epochs),
+            TrainingProgress(),
             ResumableCheckpoint(str(folder / "checkpoint.pt"), state, settings),
             *handlers,
         ],
@@ -110,6 +110,24 @@ def test_a_training_does_not_go_on_with_what_another_one_began(tmp_path: Path) -
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     train(tmp_path, 2, settings=settings)
     assert (tmp_path / "checkpoint.pt").read_bytes() != before
+
+
+def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"torn")
+    with pytest.raises(RefusedError, match=r"^'.*checkpoint\.pt': it is damaged.* Remove it to begin anew\.$"):
+        train(tmp_path, 1)
+
+
+def test_the_bar_shows_the_loss_and_goes_on_where_the_training_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, 2)
+    capsys.readouterr()
+    train(tmp_path, 3)
+    bar = capsys.readouterr().err
+    assert "Epoch [3/3]: [2/3]" in bar
+    assert "Epoch [1/3]" not in bar
+    assert "loss=" in bar
 
 
 class _Second:

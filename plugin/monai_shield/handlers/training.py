@@ -3,7 +3,6 @@
 """What a long training needs: a progress bar, a learning curve, and to go on after it was killed."""
 
 import csv
-import hashlib
 import logging
 import time
 from collections.abc import Mapping
@@ -14,48 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from ignite.handlers import ProgressBar
 from monai.data.utils import set_rnd
-from tqdm import tqdm
 
 from monai_shield.detectors.record import settings_of
+from monai_shield.fingerprints import fingerprint_of
 from monai_shield.locks import RefusedError, one_run
-from monai_shield.utils import atomic_path, save_tensors, seed_torch
+from monai_shield.utils import atomic_path, read_weights, save_tensors, seed_torch
 
 logger = logging.getLogger(__name__)
 
 
-class TrainingProgress:
-    """
-    A progress bar over all iterations of a training, with the loss and the time left.
+class TrainingProgress(ProgressBar):
+    """Ignite's progress bar with the loss beside it. A trainer of MONAI can attach it, as it takes no argument."""
 
-    Args:
-        max_epochs: number of epochs of the whole training.
-    """
-
-    def __init__(self, max_epochs: int) -> None:
-        self.max_epochs = max_epochs
-        self.bar: tqdm | None = None
-
-    def attach(self, engine: Engine) -> None:
-        # Not on STARTED: a checkpoint may move the iteration there.
-        engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_started)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
-        engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self.closed)
-
-    def epoch_started(self, engine: Engine) -> None:
-        if self.bar is None:
-            total = self.max_epochs * (engine.state.epoch_length or 0)
-            self.bar = tqdm(total=total, initial=engine.state.iteration, desc="training", unit="step", mininterval=1.0)
-
-    def iteration_completed(self, engine: Engine) -> None:
-        if self.bar is not None:
-            self.bar.set_postfix(epoch=engine.state.epoch, loss=f"{_loss(engine):.4f}", refresh=False)
-            self.bar.update()
-
-    def closed(self, engine: Engine) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
+    def attach(self, engine: Engine) -> None:  # type: ignore[override]
+        super().attach(engine, output_transform=lambda output: {"loss": _loss(output)})
 
 
 class LearningCurve:
@@ -63,47 +36,40 @@ class LearningCurve:
     Writes one row an epoch: epoch, mean training loss, every metric of the validator, seconds spent so far.
 
     Args:
-        path: CSV file, rewritten whole after every epoch; a training that goes on keeps its rows.
-        validator: evaluator whose metrics are recorded, if any, in the epochs in which it ran. It must have run by the
-            end of the epoch: attach its ``ValidationHandler`` first.
+        path: CSV file, rewritten whole after every epoch. A training that goes on keeps its rows.
+        validator: evaluator whose metrics are recorded, in the epochs in which it ran. It must have run by the end of
+            the epoch: attach its ``ValidationHandler`` first.
     """
 
     def __init__(self, path: str, validator: Engine | None = None) -> None:
-        self.path = Path(path)
-        self.validator = validator
+        self.path, self.validator = Path(path), validator
         self.rows: list[dict[str, Any]] = []
         self.losses: list[float] = []
         self.metrics: dict[str, Any] = {}
-        self.clock = time.perf_counter()
+        self.start = 0.0
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_started)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.iteration_completed)
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda engine: self.losses.append(_loss(engine.state.output))
+        )
         if self.validator is not None:
-            self.validator.add_event_handler(Events.COMPLETED, self.validated)
+            self.validator.add_event_handler(Events.COMPLETED, lambda engine: self.metrics.update(engine.state.metrics))
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
 
     def epoch_started(self, engine: Engine) -> None:
-        self.clock = time.perf_counter()
         if not self.rows and engine.state.epoch > 1 and self.path.is_file():
             with self.path.open(newline="") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < engine.state.epoch]
-
-    def iteration_completed(self, engine: Engine) -> None:
-        self.losses.append(_loss(engine))
-
-    def validated(self, validator: Engine) -> None:
-        self.metrics = dict(validator.state.metrics)
+        self.start = time.perf_counter() - (float(self.rows[-1]["seconds"]) if self.rows else 0.0)
 
     def epoch_completed(self, engine: Engine) -> None:
-        # those of an earlier epoch, which the validator still has, would be lost in a training that goes on
-        metrics, self.metrics = self.metrics, {}
-        seconds = time.perf_counter() - self.clock
-        before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
         row = {"epoch": engine.state.epoch, "train_loss": f"{sum(self.losses) / len(self.losses):.5f}"}
-        row |= {name: f"{float(value):.5f}" for name, value in metrics.items()}
-        self.rows.append(row | {"seconds": f"{before + seconds:.1f}"})
+        row |= {name: f"{float(value):.5f}" for name, value in self.metrics.items()}
+        self.rows.append(row | {"seconds": f"{time.perf_counter() - self.start:.1f}"})
+        # a metric stands in its own epoch alone, also in a training that goes on
         self.losses.clear()
+        self.metrics.clear()
         columns = dict.fromkeys(name for row in self.rows for name in row if name != "seconds")
         with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=[*columns, "seconds"])
@@ -116,8 +82,8 @@ class EpochSeed:
     """
     Seeds all that is random anew at the start of each epoch, by the epoch's number.
 
-    So a training that goes on from a :class:`ResumableCheckpoint` draws the order, the augmentation and the noise that
-    it would have drawn, and ends with the same weights as one that was never killed.
+    A training that goes on from a :class:`ResumableCheckpoint` then draws the same order, augmentation and noise as one
+    that was never killed, and ends with the same weights.
 
     Args:
         seed: of the whole training; not negative.
@@ -131,8 +97,7 @@ class EpochSeed:
     def __init__(self, seed: int, randomizable: Any = ()) -> None:
         if seed < 0:
             raise ValueError(f"seed of a training must not be negative, got {seed}.")
-        self.seed = seed
-        self.randomizable = randomizable
+        self.seed, self.randomizable = seed, randomizable
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_started)
@@ -147,9 +112,8 @@ class ResumableCheckpoint:
     """
     Saves everything a training needs after each epoch, and goes on from there when it is started again.
 
-    Unlike a pair of MONAI's ``CheckpointSaver`` and ``CheckpointLoader`` it writes atomically, needs no file to start
-    with, reads with ``weights_only=True``, and goes on with nothing but what it began: one training at a time, with the
-    same settings.
+    It does more than Ignite's ``Checkpoint``, which removes the old file before it writes the new one of that name:
+    one training at a time, with the same settings, and a file that is whole on the disk before it replaces the old one.
 
     Args:
         path: checkpoint file.
@@ -160,36 +124,40 @@ class ResumableCheckpoint:
     Raises:
         RefusedError: when a training starts while another process trains with this file, or from one with other
             settings.
+        ValueError: when the file is damaged.
     """
 
     def __init__(self, path: str, state: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> None:
-        self.path = Path(path)
-        self.state = dict(state)
-        self.settings = None if settings is None else {name: _sum(value) for name, value in settings.items()}
+        self.path, self.state = Path(path), dict(state)
+        self.settings = (
+            None if settings is None else {name: fingerprint_of(settings_of(value)) for name, value in settings.items()}
+        )
         self.lock = ExitStack()
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.restore)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
-        engine.add_event_handler(Events.COMPLETED, self.released)
+        engine.add_event_handler(Events.COMPLETED, self.lock.close)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self.failed)
 
     def restore(self, engine: Engine) -> None:
         self.lock.enter_context(one_run(self.path, of_file=True))
         if not self.path.is_file():
             return
-        saved = torch.load(self.path, map_location="cpu", weights_only=True)
+        try:
+            saved = read_weights(self.path)
+        except ValueError as error:
+            raise RefusedError(f"'{self.path}': {error} Remove it to begin anew.") from error
         if self.settings is not None:
             self._check(saved.get("settings") or {}, self.settings)
         for name, part in self.state.items():
             part.load_state_dict(saved[name])
-        engine.state.epoch = int(saved["epoch"])
-        engine.state.iteration = int(saved["iteration"])
+        engine.state.epoch, engine.state.iteration = int(saved["epoch"]), int(saved["iteration"])
         torch.set_rng_state(saved["rng"])
         logger.info("going on after epoch %d from '%s'.", engine.state.epoch, self.path)
 
     def _check(self, saved: Mapping[str, str], settings: Mapping[str, str]) -> None:
-        others = [name for name in dict.fromkeys((*settings, *saved)) if settings.get(name) != saved.get(name)]
+        others = [name for name in {**settings, **saved} if settings.get(name) != saved.get(name)]
         if others:
             raise RefusedError(
                 f"'{self.path}' is of a training with other settings ({', '.join(others)}): remove it to begin anew, "
@@ -201,20 +169,11 @@ class ResumableCheckpoint:
         saved |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration, "rng": torch.get_rng_state()}
         save_tensors(saved | {"settings": self.settings}, self.path)
 
-    def released(self, engine: Engine) -> None:
-        self.lock.close()
-
     def failed(self, engine: Engine, error: BaseException) -> None:
         self.lock.close()
         raise error  # ignite leaves that to those who listen
 
 
-def _sum(value: Any) -> str:
-    """SHA-256 sum of all that something tells of itself, but for where it lies."""
-    return hashlib.sha256(repr(list(settings_of(value))).encode()).hexdigest()
-
-
-def _loss(engine: Engine) -> float:
-    output: Any = engine.state.output
-    first = output[0] if isinstance(output, list) else output
-    return float(first["loss"])
+def _loss(output: Any) -> float:
+    """The loss in the output of a trainer of MONAI, or of one that returns a dictionary."""
+    return float((output[0] if isinstance(output, list) else output)["loss"])
