@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 #: The rooms, each of which imports only from those before it.
 ROOMS = (
+    "errors",
     "utils",
     "locks",
     "fingerprints",

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_shield.errors import BundleError, UserError
+
 
 def demo(
     output: str = "demo",
@@ -104,7 +106,6 @@ def attack(
     """
     from monai_shield.bundle import (
         BundleAttack,
-        BundleAttackError,
         BundleTarget,
         attack_files,
         make_attack,
@@ -120,9 +121,7 @@ def attack(
     records = BundleAttack(target, chosen, files, output, slices, background).run()
     failed = [record for record in records if record["status"] == "error"]
     if failed:
-        raise BundleAttackError(
-            f"{len(failed)} of {len(records)} files failed, '{failed[0]['file']}': {failed[0]['reason']}"
-        )
+        raise BundleError(f"{len(failed)} of {len(records)} files failed, '{failed[0]['file']}': {failed[0]['reason']}")
     return attack_words(records, output)
 
 
@@ -186,15 +185,7 @@ def main() -> None:
     try:
         commands = {"attack": attack, "demo": demo, "keys": keys, "report": report, "sign": sign, "verify": verify}
         fire.Fire(commands, name="monai-shield")
-    except (ImportError, OSError) as error:
-        raise SystemExit(f"monai-shield: {error}") from error
-    except RuntimeError as error:
-        from monai_shield.bundle import BundleAttackError, BundleTrustError
-        from monai_shield.locks import RefusedError
-        from monai_shield.report import DemoError, StudyPageError
-
-        if not isinstance(error, (BundleAttackError, BundleTrustError, DemoError, RefusedError, StudyPageError)):
-            raise
+    except (ImportError, OSError, UserError) as error:
         raise SystemExit(f"monai-shield: {error}") from error
 
 

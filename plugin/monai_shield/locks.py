@@ -10,12 +10,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from monai_shield.errors import UserError
 from monai_shield.utils import first_line
 
 logger = logging.getLogger(__name__)
 
 
-class RefusedError(RuntimeError):
+class RefusedError(UserError):
     """A run that may not start: its folder is in use, or holds what was made with other settings."""
 
 

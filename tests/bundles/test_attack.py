@@ -16,7 +16,7 @@ from monai.transforms import Compose, Invertd
 
 import monai_shield.bundle.attack as module
 from monai_shield.__main__ import attack, main
-from monai_shield.bundle import BundleAttackError, BundleTarget, attack_files, make_attack
+from monai_shield.bundle import BundleError, BundleTarget, attack_files, make_attack
 from monai_shield.locks import RefusedError, one_run
 from monai_shield.transforms import read_values
 from monai_shield.utils import TEMPORARY, atomic_path
@@ -195,7 +195,7 @@ def test_the_perturbation_stays_in_the_foreground_where_asked(bundle, brain, tmp
 
     def spy(perturbation, clean, *rest):
         seen.append((perturbation, clean.image))
-        original(perturbation, clean, *rest)
+        return original(perturbation, clean, *rest)
 
     for confined in (False, True):
         with pytest.MonkeyPatch.context() as patch:
@@ -228,7 +228,7 @@ def test_a_sigmoid_head(brain, tmp_path):
     attack(str(bundle), input=str(file), output=str(out), device="cpu", label=str(truth), **PGD)
     assert records(out)[0]["dice_clean"] == 1
     nib.save(nib.Nifti1Image(before[..., 0], nib.load(file).affine), truth)
-    with pytest.raises(BundleAttackError, match="1 channels; the network has 2"):
+    with pytest.raises(BundleError, match="1 channels; the network has 2"):
         attack(str(bundle), input=str(file), output=str(out), device="cpu", label=str(truth), **PGD)
 
 
@@ -249,7 +249,7 @@ def test_the_head_is_what_the_config_says_else_what_its_postprocessing_does(tmp_
         assert (
             BundleTarget.open(make_bundle(tmp_path / name, sigmoid=True, head=head), "cpu", trust=True).head == expected
         )
-    with pytest.raises(BundleAttackError, match=r"inference\.json': unknown head 'relu'"):
+    with pytest.raises(BundleError, match=r"inference\.json': unknown head 'relu'"):
         BundleTarget.open(make_bundle(tmp_path / "bad", head="relu"), "cpu", trust=True)
 
 
@@ -305,7 +305,7 @@ def test_killed_it_goes_on_and_a_changed_setting_starts_anew(bundle, brain, tmp_
                 half.write_bytes(b"half")
                 raise KeyboardInterrupt
         made.append(clean.file.name)
-        original(perturbation, clean, *rest)
+        return original(perturbation, clean, *rest)
 
     monkeypatch.setattr(module, "export_attack", export)
     with pytest.raises(KeyboardInterrupt):
@@ -371,7 +371,7 @@ def test_a_bad_file_costs_only_itself(bundle, brain, tmp_path):
     folder.mkdir()
     (folder / "a.nii").write_text("no image")
     ct_file(folder / "b.nii", brain)
-    with pytest.raises(BundleAttackError, match=r"1 of 2 files failed, '.*a\.nii'"):
+    with pytest.raises(BundleError, match=r"1 of 2 files failed, '.*a\.nii'"):
         attack(str(bundle), input=str(folder), output=str(out), device="cpu", **PGD)
     assert [record["status"] for record in records(out)] == ["error", "done"]
     assert (out / "figure.png").is_file()
@@ -389,7 +389,7 @@ def test_nothing_of_an_earlier_run_outlives_it(bundle, brain, tmp_path, monkeypa
     before = {path.name for path in out.glob("[!.]*")}
     (out / f"{TEMPORARY}{'0' * 32}.nii").touch()
     (folder / "a.nii").write_text("no image")
-    with pytest.raises(BundleAttackError, match=r"1 of 2 files failed"):
+    with pytest.raises(BundleError, match=r"1 of 2 files failed"):
         attack(**run)
     assert {path.name for path in out.glob("*")} - {".lock"} == {name for name in before if not name.startswith("a_")}
     ct_file(folder / "a.nii", brain)
@@ -443,7 +443,7 @@ BROKEN = {
 @pytest.mark.parametrize("message", BROKEN)
 def test_a_broken_bundle_is_refused_by_name(message, bundle, brain, tmp_path):
     edit(bundle, BROKEN[message])
-    with pytest.raises(BundleAttackError, match=message) as caught:
+    with pytest.raises(BundleError, match=message) as caught:
         attack(str(bundle), input=str(ct_file(tmp_path / "scan.nii", brain)), output=str(tmp_path), device="cpu", **PGD)
     assert "\n" not in str(caught.value)
 
@@ -475,20 +475,20 @@ def test_bad_input_ends_in_one_line(changes, message, bundle, brain, tmp_path, m
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     run = {"bundle": str(bundle), "input": str(file), "output": "out", "device": "cpu", **PGD, **changes}
-    with pytest.raises(BundleAttackError, match=message) as caught:
+    with pytest.raises(BundleError, match=message) as caught:
         attack(**run)
     assert "\n" not in str(caught.value)
 
 
 def test_other_bad_input(brain, tmp_path):
-    with pytest.raises(BundleAttackError, match="pgd needs a value for epsilon"):
+    with pytest.raises(BundleError, match="pgd needs a value for epsilon"):
         make_attack("pgd", {})
     for name in ("a.nii", "a.nii.gz", "b.nii"):
         ct_file(tmp_path / name, brain)
-    with pytest.raises(BundleAttackError, match="several files are named a"):
+    with pytest.raises(BundleError, match="several files are named a"):
         attack_files(tmp_path)
     (tmp_path / "a.nii").unlink()
-    with pytest.raises(BundleAttackError, match="one label"):
+    with pytest.raises(BundleError, match="one label"):
         attack_files(tmp_path, tmp_path / "b.nii")
     assert attack_files(tmp_path, tmp_path)[tmp_path / "b.nii"] == tmp_path / "b.nii"
 

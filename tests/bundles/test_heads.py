@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser, run
 
 from monai_shield.adaptive import ShieldedNetwork
 from monai_shield.attacks import MultiLabel
-from monai_shield.bundle import BundleAttackError, BundleTarget
+from monai_shield.bundle import BundleError, BundleTarget
 from monai_shield.detectors import entropy, jensen_shannon, module_record
 from monai_shield.utils import save_weights, write_sum
 
@@ -111,7 +111,7 @@ def test_a_softmax_over_one_channel_is_refused(bundle):
 
 def test_an_unknown_head_is_refused_by_name(bundle):
     declare(bundle, 2, "argmax")
-    with pytest.raises(BundleAttackError, match="unknown head 'argmax'"):
+    with pytest.raises(BundleError, match="unknown head 'argmax'"):
         BundleTarget.open(bundle, "cpu", trust=True)
 
 

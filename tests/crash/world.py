@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from monai_shield.bundle import bundle_command
 from support.tiny_bundle import brain_values, calibration_brains, make_brain_folder, make_tiny_bundle, write_nifti
 
 REPOSITORY = Path(__file__).parents[2]
@@ -55,8 +56,7 @@ class Command:
 
 
 def _run(target: str, files: Sequence[str], *settings: str) -> tuple[str, ...]:
-    config = "[" + ",".join(f"'{file}'" for file in files) + "]"
-    return ("-m", "monai.bundle", "run", *([target] if target else []), "--config_file", config, *settings)
+    return (*bundle_command(target, files), *settings)
 
 
 def _with(arguments: tuple[str, ...], **changed: str) -> tuple[str, ...]:

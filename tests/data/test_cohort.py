@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.transforms import LoadImaged
 
 from monai_shield.data import COHORT_TISSUES, cohort_subject, embedded_cohort, volume_datalist
@@ -16,6 +17,7 @@ from monai_shield.data import cohort as module
 pytest.importorskip("nilearn", reason="the embedded cohort needs nilearn: pip install 'monai-shield[demo]'")
 
 ONE = {"train": 1, "val": 0, "test": 0, "progress": False}
+SMALL = dict.fromkeys(("image", "label"), MetaTensor(torch.ones(1, 2, 2, 2)))
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +116,8 @@ def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path, monkeypatch):
         Path(path).write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "cohort_subject", lambda number, seed: {"image": torch.zeros(1), "label": None})
-    monkeypatch.setattr(module, "_save", broken)
+    monkeypatch.setattr(module, "cohort_subject", lambda number, seed: SMALL)
+    monkeypatch.setattr(nib, "save", broken)
     with pytest.raises(KeyboardInterrupt):
         embedded_cohort(tmp_path, **ONE)
     assert not list((tmp_path / "volumes").iterdir())
@@ -126,10 +128,9 @@ def test_splits_grow_without_anybody_changing_sides(tmp_path, monkeypatch):
 
     def small(number, seed):
         made.append(number)
-        return {"image": torch.ones(1, 2, 2, 2), "label": torch.ones(1, 2, 2, 2)}
+        return SMALL
 
     monkeypatch.setattr(module, "cohort_subject", small)
-    monkeypatch.setattr(module, "_save", lambda image, path: Path(path).write_bytes(b"whole"))
     folder = embedded_cohort(tmp_path, train=2, val=1, test=1, progress=False)
     few = json.loads((tmp_path / "splits.json").read_text())["official"]
     assert [len(few[split]) for split in ("train", "val", "test")] == [2, 1, 1]
@@ -144,8 +145,7 @@ def test_splits_grow_without_anybody_changing_sides(tmp_path, monkeypatch):
 
 
 def test_another_seed_does_not_mix_with_what_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "cohort_subject", lambda number, seed: {"image": None, "label": None})
-    monkeypatch.setattr(module, "_save", lambda image, path: Path(path).write_bytes(b"whole"))
+    monkeypatch.setattr(module, "cohort_subject", lambda number, seed: SMALL)
     embedded_cohort(tmp_path, **ONE)
     with pytest.raises(ValueError, match="other settings"):
         embedded_cohort(tmp_path, **ONE, seed=1)

@@ -25,12 +25,20 @@ from monai_shield.attacks import Attack, MultiLabel
 from monai_shield.attacks.problem import Problem
 from monai_shield.bundle.files import root_cause
 from monai_shield.bundle.names import file_stem
-from monai_shield.bundle.target import BundleAttackError, BundleTarget
+from monai_shield.bundle.target import BundleTarget
 from monai_shield.data import StandardNibabelReader, evenly_spaced
+from monai_shield.errors import BundleError
 from monai_shield.locks import one_run
 from monai_shield.metrics import dice_of_counts, overlap_counts
-from monai_shield.report import AttackedSlice, attack_figure, write_label
-from monai_shield.transforms import PreprocessedFile, border_background, export_attack, intensity_window, read_values
+from monai_shield.report import AttackedSlice, attack_figure
+from monai_shield.transforms import (
+    PreprocessedFile,
+    border_background,
+    export_attack,
+    intensity_window,
+    read_values,
+    write_nifti,
+)
 from monai_shield.utils import TEMPORARY, atomic_path, sha256
 
 logger = logging.getLogger(__name__)
@@ -80,11 +88,11 @@ class BundleAttack:
         background: float | str | None = "border",
     ) -> None:
         if slices is not None and (isinstance(slices, bool) or not isinstance(slices, int) or slices < 1):
-            raise BundleAttackError(f"slices must be a whole number, at least 1, got {slices!r}.")
+            raise BundleError(f"slices must be a whole number, at least 1, got {slices!r}.")
         if slices is not None and target.slice_axis is None:
-            raise BundleAttackError(f"slices: the inferer of {target.name} does not cut volumes into slices.")
+            raise BundleError(f"slices: the inferer of {target.name} does not cut volumes into slices.")
         if isinstance(background, str) and background != "border":
-            raise BundleAttackError(f"background must be a number, 'border' or None, got '{background}'.")
+            raise BundleError(f"background must be a number, 'border' or None, got '{background}'.")
         self.target = target
         self.attack = attack
         self.files = dict(files)
@@ -163,7 +171,7 @@ class BundleAttack:
         if background is not None:
             foreground = _on_grid(loaded.as_tensor().ne(float(background)).any(0, keepdim=True), loaded, clean.image)
         if foreground is None and self.attack.confine_to_mask:
-            raise BundleAttackError("confine_to_mask: the file has no background, give its value.")
+            raise BundleError("confine_to_mask: the file has no background, give its value.")
         before, classes = target.predict(image)
         label = before if label_file is None else self._label(label_file, clean.image, classes)
         low, high = intensity_window(image)
@@ -184,8 +192,7 @@ class BundleAttack:
                 results.append(result)
                 target.cases(perturbation)[rows] = (result.image - x).cpu()
 
-        export_attack(perturbation, clean, attacked_file, background)
-        again = target.preprocessing({clean.key: str(attacked_file)})[clean.key]
+        again = export_attack(perturbation, clean, attacked_file, background)
         after, _ = target.predict(again.as_tensor().float())
         for classes_of_pixels, grid, path in ((before, clean.image, clean_seg), (after, again, attacked_seg)):
             self._write_label(_on_grid(classes_of_pixels, grid, loaded), classes, file, path)
@@ -221,7 +228,7 @@ class BundleAttack:
         share = torch.ones(len(cases)) if masks is None else masks.float().flatten(1).mean(1)
         bearing = torch.nonzero(share > MIN_FOREGROUND)[:, 0]
         if len(bearing) == 0:
-            raise BundleAttackError("no slice bears enough foreground to be attacked.")
+            raise BundleError("no slice bears enough foreground to be attacked.")
         return bearing if self.slices is None else evenly_spaced(bearing, self.slices)
 
     def _label(self, file: Path, like: MetaTensor, classes: int) -> torch.Tensor:
@@ -230,11 +237,11 @@ class BundleAttack:
         if self.target.multi_label:
             channels = classes.bit_length() - 1
             if len(loaded) != channels:
-                raise BundleAttackError(f"label '{file}' has {len(loaded)} channels; the network has {channels}.")
+                raise BundleError(f"label '{file}' has {len(loaded)} channels; the network has {channels}.")
             placed = torch.cat([_on_grid(channel[None], loaded, like) for channel in loaded])
             return MultiLabel.encode(placed[None])[0]
         if len(loaded) != 1:
-            raise BundleAttackError(f"label '{file}' has {len(loaded)} channels; expected 1.")
+            raise BundleError(f"label '{file}' has {len(loaded)} channels; expected 1.")
         return _on_grid(loaded, loaded, like)
 
     def _write_label(self, label: torch.Tensor, classes: int, file: Path, path: Path) -> None:
@@ -243,7 +250,7 @@ class BundleAttack:
         values = label[0]
         if self.target.multi_label:
             values = MultiLabel.decode(label[None], classes.bit_length() - 1)[0].movedim(0, -1)
-        write_label(values.numpy().astype(np.uint8 if classes <= 256 else np.uint16), file, path)
+        write_nifti(values.numpy().astype(np.uint8 if classes <= 256 else np.uint16), file, path)
 
     def _dices(
         self, problems: Sequence[Problem], predictions: Sequence[torch.Tensor], name: str, classes: int

@@ -24,15 +24,12 @@ from monai_shield.attacks.problem import logits_of
 from monai_shield.bundle.files import root_cause
 from monai_shield.bundle.trust import require_trust
 from monai_shield.data import slices_of
+from monai_shield.errors import BundleError
 from monai_shield.inferers import ShieldInferer
 from monai_shield.networks.heads import Head, check_head
 from monai_shield.utils import read_weights
 
 NAMES = ("inference.json", "inference.yaml", "inference.yml")
-
-
-class BundleAttackError(RuntimeError):
-    """What the user of an attack on a bundle can mend, in one line."""
 
 
 @dataclass(frozen=True)
@@ -92,20 +89,20 @@ class BundleTarget:
             trust: whether to run the bundle's code where it is not one of this repository's.
 
         Raises:
-            BundleAttackError: where something is missing, cannot be built, or is not known how to attack.
+            BundleError: where something is missing, cannot be built, or is not known how to attack.
             BundleTrustError: where the bundle is not trusted; nothing of it was run then.
         """
         root = Path(bundle).resolve()
         config = next((root / "configs" / name for name in NAMES if (root / "configs" / name).is_file()), None)
         if config is None:
-            raise BundleAttackError(f"no bundle in '{bundle}': it has no configs/inference.json or inference.yaml.")
+            raise BundleError(f"no bundle in '{bundle}': it has no configs/inference.json or inference.yaml.")
         place = _device(device)
         require_trust(root, trust)
         with _importable(root):
             parser = _parser(root, config, place)
             network = _build(parser, "network" if "network" in parser else "network_def", config)
             if not isinstance(network, nn.Module):
-                raise BundleAttackError(f"'{config}': the network is a {type(network).__name__}, not a module.")
+                raise BundleError(f"'{config}': the network is a {type(network).__name__}, not a module.")
             _load(parser, network, root, config, weights)
             preprocessing = _build(parser, "preprocessing", config)
             inferer = _build(parser, "inferer", config)
@@ -130,12 +127,12 @@ class BundleTarget:
         """What the network gets of a preprocessed image (C,spatial): its slices (S,C,H,W), or all of it (1,C,spatial).
 
         Raises:
-            BundleAttackError: where a network of slices gets something else than a volume.
+            BundleError: where a network of slices gets something else than a volume.
         """
         if self.slice_axis is None:
             return volume[None]
         if volume.ndim != 4:
-            raise BundleAttackError(f"the inferer cuts volumes into slices, got an image {tuple(volume.shape)}.")
+            raise BundleError(f"the inferer cuts volumes into slices, got an image {tuple(volume.shape)}.")
         return slices_of(volume, self.slice_axis)
 
     @torch.no_grad()
@@ -172,7 +169,7 @@ def _device(device: str | None) -> torch.device:
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:  # what torch raises for a GPU that is not there
-        raise BundleAttackError(f"no device '{device}': {root_cause(error)}") from error
+        raise BundleError(f"no device '{device}': {root_cause(error)}") from error
     return place
 
 
@@ -183,7 +180,7 @@ def _parser(root: Path, config: Path, device: torch.device) -> ConfigParser:
         if (root / "configs" / "metadata.json").is_file():
             parser.read_meta(str(root / "configs" / "metadata.json"))
     except Exception as error:
-        raise BundleAttackError(f"'{config}' cannot be read: {root_cause(error)}") from error
+        raise BundleError(f"'{config}' cannot be read: {root_cause(error)}") from error
     parser["bundle_root"] = str(root)
     parser["device"] = f"$__import__('torch').device('{device}')"
     return parser
@@ -191,11 +188,11 @@ def _parser(root: Path, config: Path, device: torch.device) -> ConfigParser:
 
 def _build(parser: ConfigParser, name: str, config: Path) -> Any:
     if name not in parser:
-        raise BundleAttackError(f"'{config}' has no '{name}'.")
+        raise BundleError(f"'{config}' has no '{name}'.")
     try:
         return parser.get_parsed_content(name)
     except Exception as error:
-        raise BundleAttackError(f"'{config}': '{name}' cannot be built: {root_cause(error)}") from error
+        raise BundleError(f"'{config}': '{name}' cannot be built: {root_cause(error)}") from error
 
 
 def _load(parser: ConfigParser, network: nn.Module, root: Path, config: Path, weights: str | Path | None) -> None:
@@ -240,12 +237,12 @@ def _walk(config: Any) -> Iterator[Mapping[str, Any]]:
 
 def _read(network: nn.Module, path: Path, name: str) -> None:
     if not path.is_file():
-        raise BundleAttackError(f"weight file '{path}' is missing.")
+        raise BundleError(f"weight file '{path}' is missing.")
     try:
         state = read_weights(path)
         network.load_state_dict(state[name] if isinstance(state.get(name), Mapping) else state)
     except Exception as error:
-        raise BundleAttackError(f"weight file '{path}' cannot be loaded: {root_cause(error)}") from error
+        raise BundleError(f"weight file '{path}' cannot be loaded: {root_cause(error)}") from error
 
 
 def _sum_of(network: nn.Module) -> str:
@@ -267,7 +264,7 @@ def _head(parser: ConfigParser, inferer: Inferer, config: Path) -> Head | None:
     try:
         return check_head(declared)
     except ValueError as error:
-        raise BundleAttackError(f"'{config}': {error}") from error
+        raise BundleError(f"'{config}': {error}") from error
 
 
 def _has_sigmoid(postprocessing: Any) -> bool:
@@ -286,7 +283,7 @@ def _as_run_by(inferer: Inferer, network: nn.Module) -> tuple[nn.Module, int | N
         try:
             return SlidingWindowNetwork.from_inferer(plain, inferer), None, 1
         except ValueError as error:
-            raise BundleAttackError(str(error)) from error
+            raise BundleError(str(error)) from error
     if type(inferer) is SliceInferer:
         names = ("sw_batch_size", "overlap", "mode", "sigma_scale", "padding_mode", "cval")
         settings = {name: getattr(inferer, name) for name in names}
@@ -296,7 +293,7 @@ def _as_run_by(inferer: Inferer, network: nn.Module) -> tuple[nn.Module, int | N
         return plain, inferer.slice_axis, inferer.batch_size
     if type(inferer) is SimpleInferer:
         return plain, None, 1
-    raise BundleAttackError(f"no attack through a {type(inferer).__name__} is known.")
+    raise BundleError(f"no attack through a {type(inferer).__name__} is known.")
 
 
 def _structures(parser: ConfigParser, multi_label: bool) -> dict[int, str]:

@@ -5,10 +5,12 @@
 import logging
 from pathlib import Path
 
+from monai_shield.errors import BundleError
+
 logger = logging.getLogger(__name__)
 
 
-class BundleTrustError(RuntimeError):
+class BundleTrustError(BundleError):
     """A bundle is not trusted, or is not as it was signed, in one line."""
 
 

@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
@@ -19,7 +18,8 @@ from monai.transforms.utils import create_rotate, create_scale
 from torch.nn.functional import grid_sample, interpolate
 from tqdm import tqdm
 
-from ..utils import atomic_path
+from monai_shield.transforms import write_nifti
+from monai_shield.utils import atomic_path
 
 #: The tissues of the embedded cohort, each with its label values.
 COHORT_TISSUES: dict[str, tuple[int, ...]] = {
@@ -195,16 +195,6 @@ def cohort_subject(number: int, seed: int = 0) -> dict[str, Any]:
     return {key: MetaTensor(value.flip(0)[None], affine=affine) for key, value in (("image", image), ("label", label))}
 
 
-def _save(image: MetaTensor, path: Path) -> None:
-    """Write a volume (1, H, W, D) with its affine as both qform and sform."""
-    affine = image.affine.numpy()
-    file = nib.Nifti1Image(image[0].numpy(), affine)
-    file.header.set_xyzt_units("mm", "sec")
-    file.set_sform(affine, code=1)
-    file.set_qform(affine, code=1)
-    nib.save(file, path)
-
-
 def _write_text(path: Path, text: str) -> None:
     if not path.is_file() or path.read_text() != text:
         with atomic_path(path) as temporary:
@@ -273,7 +263,6 @@ def embedded_cohort(
         for number, files in tqdm(missing.items(), desc="making subjects", unit="subject", disable=not progress):
             made = cohort_subject(number, seed)
             for key, file in files.items():
-                with atomic_path(file) as temporary:
-                    _save(made[key], temporary)
+                write_nifti(made[key][0].numpy(), made[key].affine, file)
         _template.cache_clear()
     return str(folder)

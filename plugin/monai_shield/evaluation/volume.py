@@ -94,9 +94,7 @@ class AttackedVolume:
         perturbation = torch.zeros_like(self.image.as_tensor())
         slices_of(perturbation, self.axis)[places] = attacked - self.slices[places]
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "attacked.nii"
-            export_attack(perturbation, self.file, file)
-            again = self.preprocessing({**self.item, "image": str(file)})["image"]
+            again = export_attack(perturbation, self.file, Path(folder) / "attacked.nii")
         return slices_of(again.as_tensor(), self.axis)[places]
 
 

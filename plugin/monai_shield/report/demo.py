@@ -20,6 +20,7 @@ from monai.data import MetaTensor
 
 from monai_shield.attacks import DAG
 from monai_shield.data import cohort_subject, embedded_cohort, slices_of
+from monai_shield.errors import UserError
 from monai_shield.evaluation import provenance
 from monai_shield.report.demo_attack import BareTarget, attack_slab, middle_slab, read_voxels, write_label, write_scan
 from monai_shield.report.demo_page import FIGURE, PAGE, RESULT, render_demo
@@ -46,7 +47,7 @@ _SUBJECT = 700  # of the embedded cohort: the first of those to test on
 _STEPS = 6
 
 
-class DemoError(RuntimeError):
+class DemoError(UserError):
     """The demo cannot go on, for a reason that its user can do something about."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from monai_shield.errors import UserError
 from monai_shield.report.attack_study_page import attack_study_page
 from monai_shield.report.evaluation_page import evaluation_page
 from monai_shield.utils import atomic_path
@@ -15,7 +16,7 @@ RESULTS, PAGE = "results.json", "report.html"
 Results = Mapping[str, Any]
 
 
-class StudyPageError(RuntimeError):
+class StudyPageError(UserError):
     """A file holds no results that there is a page for."""
 
 

@@ -20,7 +20,7 @@ from monai_shield.transforms.check import (
     CheckVolumed,
     CheckVolumeDict,
 )
-from monai_shield.transforms.export import border_background, export_attack, write_like
+from monai_shield.transforms.export import border_background, export_attack
 from monai_shield.transforms.foreground import DEFAULT_FOREGROUND, Foreground
 from monai_shield.transforms.fourier import (
     FourierTransform,
@@ -48,7 +48,8 @@ from monai_shield.transforms.intensity import (
     intensity_window,
 )
 from monai_shield.transforms.label import MergeLabels, MergeLabelsD, MergeLabelsd, MergeLabelsDict
-from monai_shield.transforms.preprocessed import AffineIntensity, PreprocessedFile, fit_affine_intensity, read_values
+from monai_shield.transforms.nifti import read_values, write_like, write_nifti
+from monai_shield.transforms.preprocessed import AffineIntensity, PreprocessedFile, fit_affine_intensity
 from monai_shield.transforms.reject import ApplyShieldD, ApplyShieldd, ApplyShieldDict, empty_rejected, shield_decision
 from monai_shield.transforms.spacing import OwnSpacingD, OwnSpacingd, OwnSpacingDict
 from monai_shield.transforms.spectrum import (

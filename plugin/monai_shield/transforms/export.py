@@ -3,48 +3,15 @@
 """From the network's space back into the file: what an attacker can really hand over."""
 
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
+from monai.data import MetaTensor
 
+from monai_shield.transforms.nifti import load_nifti, write_like
 from monai_shield.transforms.preprocessed import PreprocessedFile
-from monai_shield.utils import atomic_path
 
 BACKGROUND_SHARE = 0.25
-
-
-def write_like(values: np.ndarray, reference: str | Path, path: str | Path) -> None:
-    """
-    Write voxels as another file has them: its data type, slope, affine and header; rounded and clipped to its type.
-
-    Args:
-        values: real voxel values (slope applied), in the space of the file.
-        reference: NIfTI file to write like.
-        path: file to write, whole or not at all.
-
-    Raises:
-        ValueError: where the shapes disagree.
-    """
-    image = _load(reference)
-    if values.shape != image.shape:
-        raise ValueError(f"values of shape {values.shape} for '{reference}' of shape {image.shape}.")
-    slope, inter = image.dataobj.slope, image.dataobj.inter
-    raw = (values.astype(np.float64) - inter) / slope
-    dtype = image.get_data_dtype()
-    if np.issubdtype(dtype, np.integer):
-        limits = np.iinfo(dtype)
-        raw = np.clip(np.rint(raw), limits.min, limits.max)
-    out = type(image)(raw.astype(dtype), image.affine, image.header)
-    # With the slope set nibabel writes the numbers as they are; left unset it would scale them anew.
-    out.header.set_slope_inter(slope, inter)
-    with atomic_path(path) as temporary:
-        nib.save(out, temporary)
-
-
-def _load(path: str | Path) -> Any:
-    return nib.load(path)
 
 
 def border_background(values: np.ndarray) -> float | None:
@@ -72,10 +39,10 @@ def export_attack(
     clean: PreprocessedFile,
     path: str | Path,
     background: float | str | None = "border",
-) -> None:
+) -> MetaTensor:
     """
-    Write an attacked volume: take the perturbation back to the file, add it to the clean file's own voxels, round to
-    the file's type, and restore the background, which an attacker does for free.
+    Write an attacked volume and read it back. The perturbation is taken back to the file, added to the clean file's own
+    voxels and rounded to the file's type. The background is restored, which costs an attacker nothing.
 
     A voxel beyond the range to which the preprocessing clips (bone, in a window for soft tissue) is first brought to
     the end of the range, if the perturbation points inside and does not round to nothing; otherwise it stays as it is.
@@ -86,6 +53,9 @@ def export_attack(
         path: file to write.
         background: value of the voxels that are restored; "border" for that of :func:`border_background`, None for no
             restoring.
+
+    Returns:
+        what the preprocessing makes of the written file, (C, H, W[, D]).
     """
     change = clean.perturbation_in_file(perturbation)
     values = clean.values()
@@ -100,11 +70,12 @@ def export_attack(
     if background is not None:
         attacked[values == background] = background
     write_like(attacked, clean.file, path)
+    return clean.read_back(path)
 
 
 def _least_change(file: str | Path, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """The least change of a voxel that counts: half a unit of the type, or of a float a millionth of the range."""
-    image = _load(file)
+    image = load_nifti(file)
     if np.issubdtype(image.get_data_dtype(), np.integer):
         return np.full_like(low, 0.5 * abs(image.dataobj.slope))
     return np.where(np.isfinite(high - low), 1e-6 * (high - low), 0)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
@@ -21,6 +20,8 @@ from monai.transforms import (
     apply_transform,
 )
 from monai.transforms.traits import RandomizableTrait
+
+from monai_shield.transforms.nifti import load_nifti, read_values
 
 TOLERANCE = 1e-4  # of the range of the values that were fitted
 SAMPLE = 1_000_000  # voxels a line is fitted to; all of them are checked against it
@@ -178,6 +179,7 @@ class PreprocessedFile:
         self.key = key
         data: Any = {key: str(file)} if isinstance(file, str | Path) else dict(file)
         self.file = Path(data[key])
+        self._data = data
         self._layout: str | None = None
         self._steps: list[_Step] = []
         steps = preprocessing.flatten().transforms if isinstance(preprocessing, Compose) else [preprocessing]
@@ -194,6 +196,11 @@ class PreprocessedFile:
     def values(self) -> np.ndarray:
         """The voxels of the file, slope applied, float64, in its own shape."""
         return read_values(self.file)
+
+    def read_back(self, file: str | Path) -> MetaTensor:
+        """What the preprocessing makes of another file in the place of this one, (C,spatial)."""
+        with allow_missing_keys_mode(self.preprocessing):  # type: ignore[no-untyped-call]
+            return self.preprocessing({**self._data, self.key: str(file)})[self.key]
 
     def clip_range(self) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper end between which the preprocessing tells voxels apart, to broadcast over the file."""
@@ -272,7 +279,7 @@ class PreprocessedFile:
                 break
         else:
             raise ValueError(f"the image is not loaded from '{self.file}' with the voxels as they are there.")
-        affine = nib.load(self.file).affine  # type: ignore[attr-defined]
+        affine = load_nifti(self.file).affine
         if isinstance(loaded, MetaTensor) and not np.allclose(loaded.affine.numpy(), affine, rtol=1e-4, atol=1e-3):
             raise ValueError(f"the image is not loaded from '{self.file}' in its place: see StandardNibabelReader.")
         channels = len(loaded)
@@ -294,12 +301,6 @@ class PreprocessedFile:
         if self._layout == "none":
             return values[0]
         return np.moveaxis(values, 0, -1) if self._layout == "last" else values
-
-
-def read_values(file: str | Path) -> np.ndarray:
-    """The voxels of a NIfTI file, slope applied, float64, in its own shape."""
-    image: Any = nib.load(file)
-    return np.asarray(image.dataobj, dtype=np.float64)
 
 
 class _Step:
