@@ -6,8 +6,10 @@ from monai.networks.nets import BasicUNetPlusPlus, SegResNetDS
 from torch import nn
 from torch.nn import functional
 
+from monai_shield.adaptive import AdaptivePGD
 from monai_shield.attacks import DAG, PGD
 from monai_shield.attacks.heads import MultiLabel, SelectOutput
+from monai_shield.detectors import Calibration, MeanEntropy, Views
 
 
 def draw(*shape, seed=0):
@@ -64,6 +66,21 @@ def test_a_network_of_monai_with_several_outputs_is_attacked(make, output):
     several = network.train()(image)
     assert len(several) > 1
     assert torch.equal(SelectOutput(Returns(several), output)(image), several[output])
+
+
+@pytest.mark.parametrize("several", [[draw(2, 2, 4, 5)], (draw(2, 2, 4, 5),), {"out": draw(2, 2, 4, 5)}])
+def test_several_outputs_are_refused_by_name_of_the_way_out(several):
+    """By an attack, by a detector and so by an attack on the whole shield."""
+    network, image = Returns(several), draw(2, 1, 4, 5)
+    detector = MeanEntropy()
+    detector.calibration = Calibration.fit(torch.linspace(0, 1, 40))
+    adaptive = AdaptivePGD(epsilon=0.1, detector=detector)
+    message = f"must return a tensor of logits, got {type(several).__name__}: wrap it in .*SelectOutput"
+    for call in (PGD(0.1), adaptive, lambda network, image: detector(Views(image, network))):
+        with pytest.raises(TypeError, match=message):
+            call(network, image)
+    output = "out" if isinstance(several, dict) else 0
+    assert detector(Views(image, SelectOutput(network, output))).shape == (2,)
 
 
 def small_network(dims, channels):

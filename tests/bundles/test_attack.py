@@ -483,6 +483,8 @@ def test_bad_input_ends_in_one_line(changes, message, bundle, brain, tmp_path, m
 def test_other_bad_input(brain, tmp_path):
     with pytest.raises(BundleError, match="pgd needs a value for epsilon"):
         make_attack("pgd", {})
+    with pytest.raises(BundleError, match="no attack 'transfer'"):  # it needs networks
+        make_attack("transfer", {})
     for name in ("a.nii", "a.nii.gz", "b.nii"):
         ct_file(tmp_path / name, brain)
     with pytest.raises(BundleError, match="several files are named a"):

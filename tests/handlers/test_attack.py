@@ -1,5 +1,9 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from ignite.engine import Engine
@@ -9,7 +13,7 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import ROCAUC, from_engine
 from torch import nn
 
-from monai_shield.attacks import DAG, PGD, Transfer, UniversalPerturbation
+from monai_shield.attacks import DAG, PGD, Transfer, UniformNoise, UniversalPerturbation
 from monai_shield.handlers import AttackHandler
 
 CPU = torch.device("cpu")
@@ -307,6 +311,49 @@ def test_adversarial_training_from_a_config_leaves_everything_else_as_it_was():
     moved = {key for key, value in trained.items() if not torch.equal(value, start[key])}
     assert next(iter(start)) not in moved
     assert len(moved) > 10
+
+
+PROCESS = """
+import sys
+import torch
+from ignite.engine import Engine
+from monai_shield.attacks import UniformNoise
+from monai_shield.handlers import AttackHandler
+
+rank, store, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+torch.distributed.init_process_group("gloo", store=torch.distributed.FileStore(store, 2), rank=rank, world_size=2)
+seen, network = [], torch.nn.Conv2d(1, 2, 1)
+engine = Engine(lambda engine, batch: seen.append(torch.cat([batch["image"].flatten(1), batch["is_adversarial"]], 1)))
+AttackHandler(UniformNoise(0.1, bounds=(0, 1)), network, probability=0.5).attach(engine)
+mine = torch.full((10, 1, 3, 3), 0.5)[rank::2]  # as a DistributedSampler deals them out
+engine.run([{"image": part} for part in mine.split(2)], max_epochs=1)
+torch.save(torch.cat(seen), out)
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_attack_as_one_does(tmp_path):
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    files = [tmp_path / f"{rank}.pt" for rank in range(2)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(rank), str(tmp_path / "store"), str(file)], env=environment
+        )
+        for rank, file in enumerate(files)
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    found = torch.stack([torch.load(file) for file in files], dim=1).flatten(0, 1)
+
+    seen, network = [], nn.Conv2d(1, 2, 1)
+    engine = Engine(
+        lambda engine, batch: seen.append(torch.cat([batch["image"].flatten(1), batch["is_adversarial"]], 1))
+    )
+    AttackHandler(UniformNoise(0.1, bounds=(0, 1)), network, probability=0.5).attach(engine)
+    engine.run([{"image": torch.full((10, 1, 3, 3), 0.5)}], max_epochs=1)
+    assert torch.equal(found, seen[0])
+    attacked = found[found[:, -1] == 1]
+    assert 1 < len(attacked) < 10
+    assert len(attacked.unique(dim=0)) == len(attacked)  # no two draw the same noise
 
 
 def test_a_bare_ignite_engine():

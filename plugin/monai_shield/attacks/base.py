@@ -87,6 +87,8 @@ class Attack:
     """
 
     info: ClassVar[AttackInfo]
+    #: Whether settings alone make it, so that a command line can.
+    from_command_line: ClassVar[bool] = True
 
     bounds: Sequence[float] | None = None
     window: float | str = 1.0

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from monai_shield.networks.heads import Head, class_logits
+from monai_shield.networks.heads import Head, class_logits, single_output
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,7 @@ def logits_of(network: nn.Module, image: Tensor, head: Head | None = None) -> Te
         TypeError: when the network does not return a tensor.
         ValueError: when the logits do not lie on the image's pixels, or are not those of the head.
     """
-    logits = network(image)
-    if not isinstance(logits, Tensor):
-        raise TypeError(f"the network must return a tensor of logits, got {type(logits).__name__}.")
+    logits = single_output(network(image))
     if logits.shape[:1] + logits.shape[2:] != image.shape[:1] + image.shape[2:]:
         raise ValueError(f"logits {tuple(logits.shape)} do not lie on the image {tuple(image.shape)}.")
     return class_logits(logits, head)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_shield.attacks.base import with_meta_of
+from monai_shield.networks.heads import single_output
 
 
 class SlidingWindowNetwork(nn.Module):
@@ -102,9 +103,7 @@ class _Blend(torch.autograd.Function):
 
         def predict(windows: Tensor, places: list[list[slice]]) -> Tensor:
             visits.append(([tuple(place) for place in places], _State(image.device)))
-            logits = settings.network(windows)
-            if not isinstance(logits, Tensor):
-                raise TypeError(f"the network must return a tensor of logits, got {type(logits).__name__}.")
+            logits = single_output(settings.network(windows))
             if logits.shape[:1] + logits.shape[2:] != windows.shape[:1] + windows.shape[2:]:
                 raise ValueError(f"logits {tuple(logits.shape)} do not lie on the windows {tuple(windows.shape)}.")
             # MONAI weights them in place

@@ -70,6 +70,7 @@ class Transfer(Attack):
         year=2016,
         arxiv="1605.07277",
     )
+    from_command_line: ClassVar[bool] = False  # it needs networks
 
     def __init__(self, attack: Attack, substitutes: nn.Module | Sequence[nn.Module]) -> None:
         if not isinstance(attack, Attack):

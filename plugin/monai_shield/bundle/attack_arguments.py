@@ -18,13 +18,14 @@ NOT_FROM_THE_COMMAND_LINE = ("criterion", "window")
 
 def make_attack(name: str, settings: Mapping[str, Any]) -> Attack:
     """
-    An attack by its name in :data:`monai_shield.attacks.ATTACKS`.
+    An attack by its name in :data:`monai_shield.attacks.ATTACKS`, of those that settings alone make.
 
     Raises:
         BundleError: where there is no such attack or setting, one is missing, or its value is wrong.
     """
-    if name not in ATTACKS:
-        raise BundleError(f"no attack '{name}'; there are {', '.join(sorted(ATTACKS))}.")
+    offered = [each for each, attack in ATTACKS.items() if attack.from_command_line]
+    if name not in offered:
+        raise BundleError(f"no attack '{name}'; there are {', '.join(sorted(offered))}.")
     known = [field for field in fields(ATTACKS[name]) if field.init and field.name not in NOT_FROM_THE_COMMAND_LINE]
     unknown = sorted(set(settings) - {field.name for field in known})
     if unknown:

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 
 from monai_shield.detectors.precision import CallerAutocast, at_least_float32, full_precision, in_own_type
-from monai_shield.networks.heads import Head, check_head, head_of
+from monai_shield.networks.heads import Head, check_head, head_of, single_output
 from monai_shield.transforms.foreground import DEFAULT_FOREGROUND, Foreground
 from monai_shield.transforms.spectrum import fourier_transform, frequency_magnitude, shift_zero_frequency
 
@@ -125,4 +125,4 @@ class Views:
         if self._target is None:
             raise ValueError("these views hold no target network: a prediction was asked for.")
         with self._autocast():
-            return self._target(image)
+            return single_output(self._target(image))

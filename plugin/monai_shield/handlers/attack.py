@@ -5,6 +5,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
@@ -34,8 +35,9 @@ class AttackHandler:
         output_key: key, in the batch and in the output of a MONAI engine, of a float (B,1) that is 1 where the image
             was attacked and 0 where not; fit for ``ROCAUC``. None to leave it out.
         probability: each image is attacked with this probability.
-        seed: whether an image is attacked comes from (seed, its index); the index, which also seeds the random start
-            of an attack, counts the images since the engine started to run.
+        seed: whether an image is attacked comes from (seed, its index). The index, which also seeds the random start
+            of an attack, counts the images since the engine started to run, of all processes together: image i of the
+            process r of n is i · n + r, its place in the data set as a ``DistributedSampler`` deals it out.
 
     Raises:
         ValueError: when ``probability`` is not in [0, 1].
@@ -93,7 +95,9 @@ class AttackHandler:
         mask = self._tensor(batch, self.key_mask, device)
         assert image is not None  # its key is never None
 
-        index = range(self._seen, self._seen + len(image))
+        processes = idist.get_world_size()
+        first = self._seen * processes + idist.get_rank()
+        index = range(first, first + len(image) * processes, processes)
         self._seen += len(image)
         rows = [row for row, place in enumerate(index) if self._chosen(place)]
         adversarial = image.clone()

@@ -2,13 +2,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the channels of a network's logits stand for: classes that exclude each other, or labels of their own."""
 
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 
 Head = Literal["softmax", "sigmoid"]
 
 MAX_CHANNELS = 8
+
+
+def single_output(output: Any) -> torch.Tensor:
+    """
+    What a network returned, where it is one tensor of logits.
+
+    Raises:
+        TypeError: for the list or dictionary of a network with several outputs, or anything else.
+    """
+    if isinstance(output, torch.Tensor):
+        return output
+    several = isinstance(output, list | tuple | dict)
+    hint = ": wrap it in monai_shield.attacks.SelectOutput" if several else ""
+    raise TypeError(f"the network must return a tensor of logits, got {type(output).__name__}{hint}.")
 
 
 def check_head(head: str | None) -> Head | None:
