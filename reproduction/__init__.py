@@ -7,7 +7,7 @@ from reproduction.data import StudyData
 from reproduction.dcgan import dcgan_critic, dcgan_generator
 from reproduction.defense_gan import DefenseGAN, resample
 from reproduction.parts import AttackPart, DetectorPart, TargetPart
-from reproduction.rearranged import RolledNetwork, ShuffledNetwork
+from reproduction.rearranged import RolledNetwork, ShuffledNetwork, circular_padding
 from reproduction.robust_targets import AdversarialTarget, DistilledTarget
 from reproduction.run import run_defense_study
 from reproduction.study import DefenseStudy

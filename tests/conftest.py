@@ -15,6 +15,7 @@ import torch
 from hypothesis import settings
 from monai.utils import set_determinism
 
+from support.page import Reader
 from support.tiny_bundle import (
     LAS,
     brain_values,
@@ -100,6 +101,12 @@ def tiny_repository(tiny_bundle, tmp_path, monkeypatch) -> Path:
     shutil.copytree(tiny_bundle, root / "bundles" / tiny_bundle.name)
     monkeypatch.chdir(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def read_page():
+    """Read a page, (str) -> Reader; fails where an element is not closed where it was opened."""
+    return Reader.read
 
 
 def _interval(random, low=0.0, high=1.0, empty=False):

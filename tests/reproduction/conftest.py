@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A study of defenses that takes a second, and a record of what it computes."""
 
-from __future__ import annotations
-
+import json
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from reproduction import parts
 from reproduction.data import StudyData
 from reproduction.image_set import ImageSet
 from reproduction.parts import AttackPart, DetectorPart, TargetPart
+from reproduction.report.page import render_defenses
 from reproduction.study import FACTS, DefenseStudy
 from reproduction.summary import DefenseSummary
 from reproduction.training import Training
@@ -178,6 +178,17 @@ def tiny_study(study_data: Callable[..., StudyData], tmp_path: Path) -> Callable
         return DefenseStudy(data or study_data(), **(settings | changes), output_dir=tmp_path / folder)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def rendered_study(stored_study, tmp_path_factory):
+    """A folder with the results of a study of defenses, and one with its page and figures; to look at only."""
+    folder, output = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("rendered")
+    results, spectra = stored_study
+    (folder / "results.json").write_text(json.dumps(results))
+    np.savez(folder / "spectra.npz", **spectra)
+    assert render_defenses(folder, output) == output / "report.html"
+    return folder, output
 
 
 class MadeUp:

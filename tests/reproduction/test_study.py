@@ -494,7 +494,7 @@ def test_a_scan_that_moves_from_test_to_val_changes_the_thresholds(study_data, s
 
 def test_what_a_target_learned_is_told_when_it_has(tiny_study, caplog):
     study = tiny_study()
-    with caplog.at_level("INFO", logger="monai_shield"):
+    with caplog.at_level("INFO", logger="reproduction"):
         study.run()
     (told,) = [record.getMessage() for record in caplog.records if "mean Dice" in record.getMessage()]
     data, target = study.data, study.target("tiny")
