@@ -209,6 +209,24 @@ def test_the_perturbation_stays_in_the_foreground_where_asked(bundle, brain, tmp
     assert padded == [True, False]
 
 
+def test_attacked_is_the_foreground_that_the_bundle_declares(bundle, brain, tmp_path):
+    file, out = ct_file(tmp_path / "scan.nii", brain), tmp_path / "out"
+    edit(
+        bundle,
+        lambda config: config.update(foreground={"_target_": "monai_shield.transforms.Foreground", "above": 0.5}),
+    )
+    attack(str(bundle), input=str(file), output=str(out), device="cpu", confine_to_mask=True, **PGD)
+    image = BundleTarget.open(bundle, "cpu", trust=True).preprocessing({"image": str(file)})["image"]
+    (record,) = records(out)
+    assert 0 < record["attacked_pixels"] <= int((image > 0.5).sum())
+    bright = (read_values(file) + 57) / 221 > 0.5
+    changed = read_values(out / "scan_attacked.nii") != read_values(file)
+    assert changed.any()
+    assert not changed[~bright].any()
+    edit(bundle, lambda config: config.update(foreground="$'a part of a network'"))
+    assert BundleTarget.open(bundle, "cpu", trust=True).foreground is None
+
+
 def test_a_sigmoid_head(brain, tmp_path):
     bundle = make_bundle(tmp_path / "bundle", sigmoid=True)
     file, out = ct_file(tmp_path / "scan.nii", brain), tmp_path / "out"

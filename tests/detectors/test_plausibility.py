@@ -24,7 +24,14 @@ from monai_shield.detectors import (
     subject_statistics,
 )
 from monai_shield.inferers import ShieldInferer
-from monai_shield.transforms import MeasureBorder, MeasureBorderd, anatomical_axes, border_shares, shield_decision
+from monai_shield.transforms import (
+    Foreground,
+    MeasureBorder,
+    MeasureBorderd,
+    anatomical_axes,
+    border_shares,
+    shield_decision,
+)
 
 SIZES = (1.0, 1.5, 2.0)
 
@@ -114,6 +121,16 @@ def test_a_flip_that_the_header_does_not_tell_turns_the_signs_of_its_axis_and_no
             turns = name.startswith(("asymmetry", "center")) and name.endswith("xyz"[axis])
             assert found[name] == pytest.approx(-value if turns else value, abs=1e-9), name
     assert abs(expected[f"asymmetry/{'xyz'[dims - 1]}"]) > 0.05
+
+
+def test_statistics_of_a_ct_in_hounsfield_units_are_those_of_the_scaled_image():
+    image, label = foreground()
+    scaled = subject_statistics(image, label, 5, affine_of())
+    hounsfield = subject_statistics(2000 * image - 1000, label, 5, affine_of(), foreground=Foreground(above=-900))
+    assert hounsfield == scaled
+    ct = MetaTensor(2000 * image - 1000, affine=affine_of())
+    borders = [MeasureBorder(Foreground(above=-900))(ct.clone()).meta["border"], border_shares(image[0] > 0, ct.affine)]
+    assert torch.equal(*borders)
 
 
 def test_no_foreground_no_statistics_and_a_label_that_does_not_fit_is_refused():

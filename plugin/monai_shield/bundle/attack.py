@@ -61,11 +61,11 @@ class BundleAttack:
     weights, preprocessing, file and label, is not attacked again: a run that was killed goes on.
 
     The unit of a budget is the clean image's intensity window (:func:`~monai_shield.transforms.intensity_window`),
-    measured on the whole preprocessed image. Attacked are pixels in the foreground: where the file's voxels are not its
-    background. Slices are attacked one by one, each as an image of its own. "changed" is the share of attacked pixels
-    no longer predicted as their label (by a targeted PGD: predicted as it wants), "read_back" what is left of it once
-    the attacked file went through the whole preprocessing. Dice is per structure on the stacked attacked slices, or the
-    whole volume, in the network's space.
+    measured on the whole preprocessed image. Attacked are pixels in the foreground: as the bundle's ``foreground`` says
+    or, where it says nothing, where the file's voxels are not its background. Slices are attacked one by one, each as
+    an image of its own. "changed" is the share of attacked pixels no longer predicted as their label (by a targeted
+    PGD: predicted as it wants), "read_back" what is left of it once the attacked file went through the whole
+    preprocessing. Dice is per structure on the stacked attacked slices, or the whole volume, in the network's space.
 
     Args:
         target: the bundle.
@@ -167,8 +167,8 @@ class BundleAttack:
         image = clean.image.as_tensor().float()
         loaded = _load(file)
         background = border_background(clean.values()) if self.background == "border" else self.background
-        foreground = None
-        if background is not None:
+        foreground = None if target.foreground is None else target.foreground(image[None])
+        if foreground is None and background is not None:
             foreground = _on_grid(loaded.as_tensor().ne(float(background)).any(0, keepdim=True), loaded, clean.image)
         if foreground is None and self.attack.confine_to_mask:
             raise BundleError("confine_to_mask: the file has no background, give its value.")

@@ -103,7 +103,9 @@ class ShieldCalibrator:
                 affine = meta["affine"].clone()
                 affine[:, dataset.axis] *= dataset.every
                 image, label = slices.movedim(0, dataset.axis + 1), torch.stack(labels, dim=dataset.axis)
-                found[name] = subject_statistics(image, label, num_classes, affine, meta.get("border"))
+                found[name] = subject_statistics(
+                    image, label, num_classes, affine, meta.get("border"), dataset.foreground
+                )
         return found
 
     def fit(self, dataset: SliceDataset) -> Detector:

@@ -27,6 +27,7 @@ from monai_shield.data import slices_of
 from monai_shield.errors import BundleError
 from monai_shield.inferers import ShieldInferer
 from monai_shield.networks.heads import Head, check_head
+from monai_shield.transforms import Foreground
 from monai_shield.utils import read_weights
 
 NAMES = ("inference.json", "inference.yaml", "inference.yml")
@@ -49,7 +50,9 @@ class BundleTarget:
         structures: names by class or, of a sigmoid head, by channel; as far as the metadata knows them.
         batch_size: slices at once.
         device: where to compute.
-        fingerprint: of weights, preprocessing and inferer.
+        foreground: which pixels of the network's input are foreground, as the config's ``foreground`` says; None where
+            it says nothing.
+        fingerprint: of weights, preprocessing, inferer and foreground.
     """
 
     name: str
@@ -60,6 +63,7 @@ class BundleTarget:
     structures: Mapping[int, str]
     batch_size: int
     device: torch.device
+    foreground: Foreground | None
     fingerprint: str
 
     @property
@@ -106,9 +110,10 @@ class BundleTarget:
             _load(parser, network, root, config, weights)
             preprocessing = _build(parser, "preprocessing", config)
             inferer = _build(parser, "inferer", config)
+            foreground = _build(parser, "foreground", config) if "foreground" in parser else None
         head = _head(parser, inferer, config)
         state = hashlib.sha256(f"{_sum_of(network)} {head}".encode())
-        for part in ("preprocessing", "inferer", "postprocessing"):
+        for part in ("preprocessing", "inferer", "postprocessing", "foreground"):
             state.update(json.dumps(parser.get(part), sort_keys=True, default=str).encode())
         whole, axis, batch_size = _as_run_by(inferer, network.to(place).eval())
         return cls(
@@ -120,6 +125,7 @@ class BundleTarget:
             structures=_structures(parser, head == "sigmoid"),
             batch_size=batch_size,
             device=place,
+            foreground=foreground if isinstance(foreground, Foreground) else None,
             fingerprint=state.hexdigest(),
         )
 

@@ -8,6 +8,7 @@ import torch
 
 from monai_shield.networks.heads import Head, head_of
 from monai_shield.transforms.border import anatomical_axes, border_shares
+from monai_shield.transforms.foreground import DEFAULT_FOREGROUND, Foreground
 
 #: In the statistics' names: left to right, back to front, down to up.
 AXES = "xyz"
@@ -45,7 +46,7 @@ def subject_statistics(
     num_classes: int,
     affine: torch.Tensor,
     border: torch.Tensor | None = None,
-    foreground_above: float = 0.05,
+    foreground: Foreground = DEFAULT_FOREGROUND,
 ) -> dict[str, float]:
     """
     What is measured of one subject, in mm and along anatomical axes: it does not depend on the order of the axes.
@@ -67,7 +68,7 @@ def subject_statistics(
         num_classes: with the background.
         affine: voxel to mm of image and label.
         border: foreground at the ends of the file, (3, 2); as measured on the image where it is not known.
-        foreground_above: a voxel above this share of the window is foreground.
+        foreground: which voxels are foreground.
 
     Returns:
         the statistics by name; empty where there is no foreground.
@@ -75,13 +76,13 @@ def subject_statistics(
     Raises:
         ValueError: where image and label do not fit.
     """
-    foreground = (image > foreground_above).any(dim=0)
-    if foreground.shape != label.shape:
+    inside = foreground(image[None])[0]
+    if inside.shape != label.shape:
         raise ValueError(f"a label of shape {tuple(label.shape)} for an image of shape {tuple(image.shape)}.")
-    count = int(foreground.sum())
+    count = int(inside.sum())
     if count == 0:
         return {}
-    dims = foreground.ndim
+    dims = inside.ndim
     places = anatomical_axes(affine, dims)
     order = sorted(range(dims), key=lambda index: places[index][0])
     signed = {index: places[index][1] * places[index][2] for index in order}
@@ -89,7 +90,7 @@ def subject_statistics(
     found = {"volume": count * math.prod(size for *_, size in places)}
     center, spread = {}, {}
     for index in order:
-        center[index], spread[index], skewness = _moments(_profile(foreground, index), signed[index])
+        center[index], spread[index], skewness = _moments(_profile(inside, index), signed[index])
         found[f"spread/{name[index]}"] = spread[index]
         found[f"asymmetry/{name[index]}"] = skewness
     for first in order:
@@ -97,7 +98,7 @@ def subject_statistics(
             found[f"ratio/{name[first]}{name[second]}"] = spread[first] / spread[second]
     counts = torch.bincount(label.flatten().long(), minlength=num_classes).double().cpu()
     labeled = float(counts[1:].sum())
-    found["labeled"] = max(int((foreground & (label > 0)).sum()) / count, _FEWEST)
+    found["labeled"] = max(int((inside & (label > 0)).sum()) / count, _FEWEST)
     for index in order:
         profiles = _class_profiles(label, index, num_classes)
         for structure in range(1, num_classes):
@@ -106,7 +107,7 @@ def subject_statistics(
                 found[f"center/{structure}/{name[index]}"] = (mean - center[index]) / spread[index]
     for structure in range(1, num_classes):
         found[f"size/{structure}"] = max(float(counts[structure]) / max(labeled, 1.0), _FEWEST)
-    ends = border_shares(foreground, affine) if border is None else border
+    ends = border_shares(inside, affine) if border is None else border
     for index in order:
         found[f"cut/{name[index]}"] = float(ends[places[index][0]].max())
     found["border"] = float(torch.stack([ends[places[index][0]] for index in order]).min())

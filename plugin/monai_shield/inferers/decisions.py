@@ -17,6 +17,7 @@ from monai_shield.detectors import (
     subject_statistics,
 )
 from monai_shield.networks.heads import Head
+from monai_shield.transforms.foreground import DEFAULT_FOREGROUND, Foreground
 
 Decision = TypeVar("Decision", bound="ImageDecision")
 
@@ -152,6 +153,7 @@ def judge(
     inputs: torch.Tensor,
     logits: torch.Tensor,
     head: Head | None = None,
+    foreground: Foreground = DEFAULT_FOREGROUND,
 ) -> Decision:
     """
     Add to a decision what the size, shape and place of the foreground and of the label's structures say.
@@ -163,6 +165,7 @@ def judge(
         inputs: (B, C, H, W[, D]). Nothing can be said of a plain tensor, whose voxels have no size and no direction.
         logits: (B, K, H, W[, D]).
         head: what their channels stand for.
+        foreground: which pixels of the input are foreground.
     """
     if not isinstance(inputs, MetaTensor):
         return replace(decision, findings=["the image came without an affine: its plausibility was not checked"])
@@ -173,6 +176,7 @@ def judge(
         number_of_classes(logits.shape[1], head),
         affine[number] if affine.ndim == 3 else affine,
         border[number] if border is not None and border.ndim == 3 else border,
+        foreground,
     )
     judgement = plausibility.judge(found)
     reason = "; ".join(filter(None, (decision.reason, judgement.reason)))

@@ -143,7 +143,7 @@ class ShieldInferer(Inferer):
         plausibility = self.detector.calibrated().plausibility
         if plausibility is not None:
             decisions = [
-                judge(decision, Plausibility(**plausibility), number, inputs, logits, self.head)
+                judge(decision, Plausibility(**plausibility), number, inputs, logits, self.head, self.foreground)
                 for number, decision in enumerate(decisions)
             ]
         for decision in decisions:

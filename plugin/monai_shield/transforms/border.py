@@ -13,6 +13,8 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 from nibabel.orientations import io_orientation
 
+from monai_shield.transforms.foreground import DEFAULT_FOREGROUND, Foreground
+
 
 def anatomical_axes(affine: torch.Tensor, spatial_dims: int) -> list[tuple[int, int, float]]:
     """
@@ -67,13 +69,13 @@ class MeasureBorder(Transform):
     plain tensor, which has no meta data, passes as it is.
 
     Args:
-        foreground_above: a voxel above this value is foreground.
+        foreground: which voxels are foreground.
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012 - MONAI's own spelling
 
-    def __init__(self, foreground_above: float = 0.05) -> None:
-        self.foreground_above = foreground_above
+    def __init__(self, foreground: Foreground = DEFAULT_FOREGROUND) -> None:
+        self.foreground = foreground
 
     def __call__(self, img: torch.Tensor) -> torch.Tensor:
         """
@@ -81,8 +83,7 @@ class MeasureBorder(Transform):
             img: channel first image, (C, H, W[, D]).
         """
         if isinstance(img, MetaTensor):
-            foreground = (img.as_tensor() > self.foreground_above).any(dim=0)
-            img.meta["border"] = border_shares(foreground, img.affine)
+            img.meta["border"] = border_shares(self.foreground(img[None])[0], img.affine)
         return img
 
 
@@ -91,9 +92,11 @@ class MeasureBorderd(MapTransform):
 
     backend = MeasureBorder.backend
 
-    def __init__(self, keys: KeysCollection, foreground_above: float = 0.05, allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, foreground: Foreground = DEFAULT_FOREGROUND, allow_missing_keys: bool = False
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.measure = MeasureBorder(foreground_above)
+        self.measure = MeasureBorder(foreground)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d: dict[Hashable, Any] = dict(data)
