@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo as a whole, and the command line."""
 
-import copy
-import json
 import os
 import shlex
 import subprocess
@@ -122,38 +120,3 @@ def test_report_writes_the_page_anew(demo_folder, capsys):
     from monai_shield.__main__ import report
 
     assert Path(report(str(demo_folder))).read_text().startswith("<!doctype html>")
-
-
-def test_report_makes_a_page_of_an_evaluation(tmp_path, read_page):
-    from monai_shield.__main__ import report
-
-    interval = {"value": 0.5, "low": 0.25, "high": None}
-    ways = ("clean", "attacked", "reformed", "accepted", "rejected_as_zero", "rejected_deferred")
-    attack = {
-        "auc": {"combined": interval},
-        "rejected_attacked": interval,
-        "rejected_clean": interval,
-        "dice": dict.fromkeys(ways, interval),
-        "residual_harm": {"value": None, "low": None, "high": None},
-        "linf": 0.1,
-        "l2": 2.0,
-    }
-    results = {
-        "volumes": 2,
-        "subjects": 1,
-        "calibration": {"threshold": 1.0, "t_fp": 0.05, "rule": "conformal", "slices": 40, "volumes": 3, "source": "x"},
-        "clean": {
-            "dice": {"bare": interval},
-            "dice_per_structure": {"bare": {"left part": 0.75}},
-            "false_positive_rate": interval,
-            "false_positive_rate_per_scan": {"a": 0.125, "b": 0.0},
-            "volumes_rejected": 0,
-        },
-        "attacks": {"DAG <raw>": copy.deepcopy(attack)},
-        "provenance": {"date": "2026-11-22", "revision": None},
-    }
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    page = Path(report(str(tmp_path))).read_text()
-    reader = read_page(page)
-    assert not reader.addresses
-    assert {"DAG <raw>", "0.750", "–"} <= {piece.strip() for piece in reader.text}

@@ -19,7 +19,7 @@ def test_the_page_stands_alone_and_says_what_the_numbers_say(finished_demo, read
     assert all(address.startswith("data:") for address in reader.addresses)
     assert "http://" not in page
     assert "https://" not in page
-    text = " ".join(reader.text)
+    text = " ".join(" ".join(reader.text).split())
     assert words.ILLUSTRATION in text
     assert words.headline(result) in text
     for finding in words.findings(result):
@@ -29,14 +29,9 @@ def test_the_page_stands_alone_and_says_what_the_numbers_say(finished_demo, read
 
 def test_the_numbers_of_the_page_are_those_of_the_json(finished_demo, read_page):
     result = json.loads((finished_demo / "result.json").read_text())
-    rows, row = {}, None
     reader = read_page((finished_demo / "report.html").read_text(encoding="utf-8"))
-    names = {row[0] for row in demo_page.number_rows(result)}
-    for piece in (piece for piece in reader.text if piece.strip()):
-        if piece in names and piece not in rows:
-            row = rows.setdefault(piece, [])
-        elif row is not None and len(row) < 2:
-            row.append(piece)
+    numbers, structures, files = reader.tables
+    rows = {name: cells for name, *cells in numbers}
     clean, attacked = result["scans"]["clean"], result["scans"]["attacked"]
     assert rows["rejected as a whole"] == ["no", "yes"]
     assert [float(x) for x in rows["score: share of slices rejected"]] == pytest.approx(
@@ -48,6 +43,26 @@ def test_the_numbers_of_the_page_are_those_of_the_json(finished_demo, read_page)
     assert float(rows["Dice in the slab, undefended"][1]) == result["dice"]["slab"]["attacked"]
     assert float(rows["Dice in the slab, reformed"][1]) == result["dice"]["slab"]["attacked_reformed"]
     assert float(rows["Dice of the whole scan, undefended"][1]) == result["dice"]["scan"]["attacked"]
+    assert structures[1:] == [[name, "0.200", "0.950", "0.990"] for name in result["dice"]["structures"]]
+    assert dict(files) == result["files"]
+
+
+def test_a_structure_that_is_nowhere_is_not_told_of(demo_folder, read_page):
+    result = json.loads((demo_folder / "result.json").read_text())
+    result["dice"]["structures"]["left part"] = dict.fromkeys(result["dice"]["structures"]["left part"])
+    (demo_folder / "result.json").write_text(json.dumps(result))
+    render_demo(demo_folder)
+    _, structures, _ = read_page((demo_folder / "report.html").read_text(encoding="utf-8")).tables
+    assert [name for name, *_ in structures] == ["structure", "right part"]
+
+
+@pytest.mark.parametrize(("subjects", "promised"), [(4, False), (19, True)])
+def test_a_promise_per_subject_needs_enough_subjects(subjects, promised, demo_folder):
+    result = json.loads((demo_folder / "result.json").read_text())
+    result["calibration"]["subjects"] = subjects
+    (demo_folder / "result.json").write_text(json.dumps(result))
+    render_demo(demo_folder)
+    assert ("no promise" not in (demo_folder / "report.html").read_text(encoding="utf-8")) == promised
 
 
 def test_other_numbers_make_another_page(finished_demo, missed_demo):

@@ -7,8 +7,8 @@ import pytest
 
 from monai_shield.__main__ import main, report
 from monai_shield.evaluation import attack_study_table
-from monai_shield.report import StudyPageError, render_study, study_page
-from monai_shield.report.html import table_of_markdown
+from monai_shield.report import StudyPageError, render_study
+from monai_shield.report.pages import table_cells
 
 INTERVAL = {"value": 0.5, "low": 0.25, "high": 0.75}
 ATTACK_STUDY = {
@@ -37,10 +37,9 @@ def test_a_study_of_attacks_has_a_page_with_its_table(tmp_path, read_page):
     assert page == tmp_path / "report.html"
     reader = read_page(page.read_text(encoding="utf-8"))
     assert not reader.addresses
-    text = [piece.strip() for piece in reader.text]
-    assert {"DAG <raw>", "–", "2.0", "50.0 (25.0–75.0)"} <= set(text)
-    assert table_of_markdown(attack_study_table(ATTACK_STUDY)) in page.read_text(encoding="utf-8")
-    assert "40 slices of 2 scans of 1 subjects" in " ".join(text)
+    assert reader.tables == [table_cells(attack_study_table(ATTACK_STUDY))]
+    assert {"DAG <raw>", "–", "2.0", "50.0 (25.0–75.0)"} <= set(reader.tables[0][-1])
+    assert "40 slices of 2 scans of 1 subjects" in " ".join(reader.text)
     first = page.read_bytes()
     assert render_study(tmp_path).read_bytes() == first
 
@@ -52,22 +51,40 @@ def test_the_page_can_go_elsewhere(tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
-@pytest.mark.parametrize(
-    ("keys", "kind"),
-    [
-        (("defenses", "attacks", "calibration"), "render_defenses"),
-        (("attacks", "calibration"), "evaluation_page"),
-        (("attacks",), "attack_study_page"),
-    ],
-)
-def test_the_results_say_which_study_they_are_of(keys, kind, tmp_path, monkeypatch):
-    called = []
-    for name in ("evaluation_page", "attack_study_page"):
-        monkeypatch.setattr(study_page, name, lambda results, name=name: called.append(name) or name)
-    monkeypatch.setattr(study_page, "render_defenses", lambda folder, output: called.append("render_defenses"))
-    (tmp_path / "results.json").write_text(json.dumps({key: {} for key in keys}))
-    render_study(tmp_path)
-    assert called == [kind]
+def test_an_evaluation_has_a_page_with_its_tables(tmp_path, read_page):
+    ways = ("clean", "attacked", "reformed", "accepted", "rejected_as_zero", "rejected_deferred")
+    attack = {
+        "auc": {"combined": INTERVAL},
+        "rejected_attacked": INTERVAL,
+        "rejected_clean": INTERVAL,
+        "dice": dict.fromkeys(ways, INTERVAL),
+        "residual_harm": {"value": None, "low": None, "high": None},
+        "linf": 0.1,
+        "l2": 2.0,
+    }
+    results = {
+        "volumes": 2,
+        "subjects": 1,
+        "calibration": {"threshold": 1.0, "t_fp": 0.05, "rule": "conformal", "slices": 40, "volumes": 3, "source": "x"},
+        "clean": {
+            "dice": {"bare": INTERVAL},
+            "dice_per_structure": {"bare": {"left part": 0.875}},
+            "false_positive_rate": INTERVAL,
+            "false_positive_rate_per_scan": {"a": 0.125, "b": 0.0},
+            "volumes_rejected": 0,
+        },
+        "attacks": {"DAG <raw>": attack},
+        "provenance": {"date": "2026-11-22", "revision": None},
+    }
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    reader = read_page(render_study(tmp_path).read_text(encoding="utf-8"))
+    assert not reader.addresses
+    clean, attacks, structures = reader.tables
+    assert ["lowest and highest of a scan", "0.000, 0.125"] in clean
+    assert attacks[1][:2] == ["DAG <raw>", "0.5 (0.2–0.8)"]
+    assert "–" in attacks[1]
+    assert structures == [["structure", "bare"], ["left part", "0.875"]]
+    assert "40 clean slices of 3 scans (x)" in " ".join(" ".join(reader.text).split())
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"volumes": 2}', "no JSON", '[{"file": "a.nii"}]'])

@@ -61,7 +61,11 @@ def test_the_words_say_whether_it_was_repaired(damaged, reformed, verdict, made_
 
 @pytest.mark.parametrize(
     ("damaged", "verdict"),
-    [(0.1, "it broke the segmentation"), (0.7, "it damaged the segmentation"), (0.99, "it failed")],
+    [
+        (0.1, "it broke the segmentation"),
+        (0.7, "it damaged the segmentation"),
+        (0.99, "it hardly changed the segmentation"),
+    ],
 )
 def test_the_words_say_what_the_attack_did(damaged, verdict, made_up_demo):
     assert verdicts(made_up_demo.result(damaged=damaged))["The attack"] == verdict
@@ -80,16 +84,33 @@ def test_the_words_say_whether_there_was_a_false_alarm(clean, verdict, made_up_d
     assert verdicts(made_up_demo.result(made_up_demo.scan(**clean)))["False alarm?"] == verdict
 
 
+@pytest.mark.parametrize(("goal", "words_"), [("dilate", "grows over its neighbors"), ("mine", "target rule 'mine'")])
+def test_the_words_say_what_the_attack_was_for(goal, words_, made_up_demo):
+    result = made_up_demo.result()
+    result["attack"]["target"] = goal
+    assert words_ in words.findings(result)[0].text
+
+
+def test_the_words_hold_the_numbers(made_up_demo):
+    attack, noticed, alarm, repaired, cost, _ = (each.text for each in words.findings(made_up_demo.result()))
+    assert "12.3 % of the intensity window" in attack
+    assert "rejects 4 of 4 attacked slices" in noticed
+    assert "25.0 % of its slices are rejected, and the limit is 10.0 %" in noticed
+    assert "rejects 1 of 16 slices of the clean scan. Allowed are 5 %" in alarm
+    assert "Dice of 0.95 with" in repaired
+    assert "it has 0.20" in repaired
+    assert "Dice of 0.99" in cost
+
+
+def test_a_scan_without_a_score_says_so(made_up_demo):
+    result = made_up_demo.result()
+    result["scans"]["attacked"]["score"] = None
+    assert "rejected: no slice of it has a score." in words.findings(result)[1].text
+
+
 def test_nothing_warns_the_user_where_nothing_is_rejected(made_up_demo):
     found = {each.name: each for each in words.findings(made_up_demo.result(attacked=made_up_demo.scan()))}
     assert found["What a user gets"].verdict == "the reformed answer, without a warning"
-
-
-@pytest.mark.parametrize(("subjects", "promised"), [(4, False), (19, True)])
-def test_a_promise_per_subject_needs_enough_subjects(subjects, promised, made_up_demo):
-    result = made_up_demo.result()
-    result["calibration"]["subjects"] = subjects
-    assert ("no promise" not in words.calibration_words(result)) == promised
 
 
 def test_the_closing_words_say_what_where_and_that_it_is_no_evidence(made_up_demo):

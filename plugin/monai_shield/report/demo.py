@@ -7,7 +7,6 @@ import logging
 import shlex
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,10 +21,10 @@ from monai_shield.attacks import DAG
 from monai_shield.data import cohort_subject, embedded_cohort, slices_of
 from monai_shield.errors import UserError
 from monai_shield.evaluation import provenance
+from monai_shield.report import words
 from monai_shield.report.demo_attack import BareTarget, attack_slab, middle_slab, read_voxels, write_label, write_scan
 from monai_shield.report.demo_page import FIGURE, PAGE, RESULT, render_demo
 from monai_shield.report.demo_result import calibration_record, dice_records, scan_record
-from monai_shield.report.words import ILLUSTRATION, findings
 from monai_shield.utils import atomic_path, verify_sum
 
 logger = logging.getLogger(__name__)
@@ -227,7 +226,7 @@ class Demo:
         }
         middle = (slab.start + slab.stop) // 2
         return {
-            "what": ILLUSTRATION,
+            "what": words.ILLUSTRATION,
             "calibration": calibration_record(self.detector_weights),
             "scans": scans,
             "dice": dice_records(reference, answers, _marked(target, clean, slab), target.structures),
@@ -241,25 +240,14 @@ class Demo:
 
 def closing_words(result: Mapping[str, Any], folder: str | Path) -> str:
     """What happened and where the files are, for the end of a terminal."""
-    lines = ["What happened"]
-    for each in findings(result):
-        lines += [f"  {each.name.rstrip('?')}: {each.verdict}.", _filled(each.text, indent=6)]
-    lines += ["", _filled(ILLUSTRATION), "", "Where it is"]
-    lines += [
-        f"  {Path(folder) / file}  {what}"
-        for file, what in (
-            (PAGE, "the page: open it in a browser"),
-            (FIGURE, "the pictures"),
-            (RESULT, "the numbers"),
-            (_FILES["attacked"], "the attacked scan; the clean one is beside it"),
-            ("undefended, defended", "the segmentations, NIfTI"),
-        )
-    ]
-    return "\n".join(lines)
-
-
-def _filled(text: str, indent: int = 0) -> str:
-    return textwrap.fill(text, 100, initial_indent=" " * indent, subsequent_indent=" " * indent)
+    files = {
+        PAGE: "the page: open it in a browser",
+        FIGURE: "the pictures",
+        RESULT: "the numbers",
+        _FILES["attacked"]: "the attacked scan; the clean one is beside it",
+        "undefended, defended": "the segmentations, NIfTI",
+    }
+    return words.closing_words(result, {str(Path(folder) / file): what for file, what in files.items()})
 
 
 def _marked(target: BareTarget, image: MetaTensor, slab: range) -> np.ndarray:

@@ -1,19 +1,19 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-"""From the stored results of any study to its page."""
+"""From the stored results of an evaluation, or of a study of attacks, to its page."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from monai_shield.errors import UserError
-from monai_shield.report.attack_study_page import attack_study_page
-from monai_shield.report.evaluation_page import evaluation_page
+from monai_shield.evaluation import attack_study_table
+from monai_shield.evaluation.tables import attack_table, clean_table, structure_table
+from monai_shield.report.pages import render_page
 from monai_shield.utils import atomic_path
 
 RESULTS, PAGE = "results.json", "report.html"
-Results = Mapping[str, Any]
 
 
 class StudyPageError(UserError):
@@ -32,26 +32,33 @@ def render_study(folder: str | Path, output: str | Path | None = None) -> Path:
         the page's path.
 
     Raises:
-        FileNotFoundError: where a result is missing.
-        StudyPageError: where the results are of nothing that is known here.
+        FileNotFoundError: where the results are missing.
+        StudyPageError: where the file holds something else.
     """
-    file, target = Path(folder) / RESULTS, Path(output or folder)
+    file = Path(folder) / RESULTS
     if not file.is_file():
         raise FileNotFoundError(f"'{file}' is missing: run the study first.")
     try:
         results = json.loads(file.read_text())
     except ValueError as error:
         raise StudyPageError(f"'{file}' is no JSON file: {error}") from error
-    if not isinstance(results, dict):
+    if not isinstance(results, dict) or not results.keys() & {"calibration", "attacks"}:
         raise StudyPageError(f"'{file}' holds no results of a study.")
-    render: Callable[[Results], str]
-    if "calibration" in results:
-        render = evaluation_page
-    elif "attacks" in results:
-        render = attack_study_page
-    else:
-        raise StudyPageError(f"'{file}' holds no results of a study.")
-    page = target / PAGE
+    page = Path(output or folder) / PAGE
     with atomic_path(page) as temporary:
-        temporary.write_text(render(results), encoding="utf-8")
+        temporary.write_text(study_page(results), encoding="utf-8")
     return page
+
+
+def study_page(results: Mapping[str, Any]) -> str:
+    """The page: what was measured, its tables, and where its numbers come from."""
+    if "calibration" in results:
+        template = "evaluation.html"
+        tables = {
+            "Clean images": clean_table(results),
+            "Attacked images": attack_table(results),
+            "Clean Dice by structure": structure_table(results),
+        }
+    else:
+        template, tables = "attack_study.html", {"Attacks": attack_study_table(results)}
+    return render_page(template, results=results, tables=tables, provenance=results.get("provenance", {}))
