@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 #: The rooms, each of which imports only from those before it.
 ROOMS = (
     "errors",
+    "command_line",
     "utils",
     "locks",
     "fingerprints",

@@ -1,16 +1,29 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: ``python -m monai_shield demo``, ``report``, ``attack``, ``keys``, ``sign`` and ``verify``."""
+"""The command line: ``python -m monai_shield attack``, ``demo``, ``keys``, ``report``, ``sign``, ``verify``."""
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import fire
+from fire.decorators import SetParseFns
+
+from monai_shield import __version__
+from monai_shield.command_line import (
+    AttackScope,
+    attack_files,
+    check_settings,
+    check_trust,
+    inference_config,
+    settings_help,
+    whole_number,
+)
 from monai_shield.errors import BundleError, UserError
 
 
+@SetParseFns(output=str, models_dir=str)
 def demo(
     output: str = "demo",
     models_dir: str | None = None,
@@ -32,6 +45,9 @@ def demo(
         seed: of the subjects.
         trust: whether to run the bundle's code where it is not that of the repository the plugin is installed from.
     """
+    for name, value in {"subjects": subjects, "every_nth_slice": every_nth_slice, "slices": slices}.items():
+        whole_number(name, value)
+    whole_number("seed", seed, least=0)
     from monai_shield.bundle import find_bundle, is_own_bundle, require_trust
     from monai_shield.report import Demo, closing_words
 
@@ -44,6 +60,7 @@ def demo(
     return closing_words(story.run(), output)
 
 
+@SetParseFns(folder=str, output=str)
 def report(folder: str = "demo", output: str | None = None) -> str:
     """
     Write report.html anew, from the numbers and files of a demo or from the results of any study.
@@ -61,6 +78,7 @@ def report(folder: str = "demo", output: str | None = None) -> str:
     return str(Path(folder) / "report.html")
 
 
+@SetParseFns(bundle=str, input=str, output=str, label=str, weights=str, public_key=str)
 def attack(
     bundle: str,
     attack: str,
@@ -85,13 +103,12 @@ def attack(
     A bundle's config and scripts are code, which is run. Unless the bundle is one of this repository's, nothing is
     opened without --trust, or --public_key to check its signature first.
 
-    Further flags are settings of the attack, such as --epsilon 0.0157 (PGD: 4/255 of the intensity window),
-    --max_steps 40, --norm l2, --target runner_up (DAG), or --confine_to_mask to keep the perturbation inside the
-    foreground.
+    Further flags are settings of the attack, such as --epsilon 4/255 (PGD: of the intensity window), --max_steps 40,
+    --norm l2, --target runner_up (DAG), or --confine_to_mask to keep the perturbation inside the foreground. They are:
 
     Args:
         bundle: folder of a bundle in the layout of MONAI's model zoo.
-        attack: a name in monai_shield.attacks.ATTACKS, such as dag, pgd, apgd or sea; a wrong one lists them all.
+        attack: name of the attack, such as dag, pgd, apgd or sea.
         input: a NIfTI file, or a folder of them.
         output: folder to write to.
         label: true label of the file, or a folder with one of the same name for each; by default the network's own
@@ -102,42 +119,35 @@ def attack(
         device: where to compute; by default the GPU where there is one.
         trust: whether to run the bundle's code.
         public_key: file of the key that the bundle must be signed with; its code is run where it is.
-        settings: settings of the attack, described in monai_shield.attacks; a wrong one lists them all.
+        settings: settings of the attack, listed above.
     """
-    from monai_shield.bundle import (
-        BundleAttack,
-        BundleTarget,
-        attack_files,
-        make_attack,
-        verify_bundle,
-    )
-
-    chosen = make_attack(attack, settings)
+    chosen = check_settings(attack, settings)
+    scope = AttackScope(slices, background)
     files = attack_files(input, label)
+    inference_config(bundle)
+    if weights is not None and not Path(weights).is_file():
+        raise UserError(f"weight file '{weights}' is missing.")
+    if public_key is None:
+        check_trust(bundle, trust)
+    from monai_shield.attacks import ATTACKS
+    from monai_shield.bundle import BundleAttack, BundleTarget, attack_words, verify_bundle
+
+    try:
+        made = ATTACKS[attack](**chosen)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{attack}: {error}") from error
     if public_key is not None:
         verify_bundle(bundle, public_key)
         trust = True
     target = BundleTarget.open(bundle, device, weights, trust=trust)
-    records = BundleAttack(target, chosen, files, output, slices, background).run()
+    records = BundleAttack(target, made, files, output, scope).run()
     failed = [record for record in records if record["status"] == "error"]
     if failed:
         raise BundleError(f"{len(failed)} of {len(records)} files failed, '{failed[0]['file']}': {failed[0]['reason']}")
     return attack_words(records, output)
 
 
-def attack_words(records: Sequence[Mapping[str, Any]], output: str) -> str:
-    """What an attack on files came to, a line a file."""
-    lines = []
-    for record in records:
-        share = record["changed_read_back"]
-        changed = "none" if share is None else f"{share:.1%}"
-        dice = " to ".join(
-            "-" if record[key] is None else f"{record[key]:.3f}" for key in ("dice_clean", "dice_attacked")
-        )
-        lines.append(f"{record['file']}: {changed} of the attacked pixels changed, mean Dice {dice}")
-    return "\n".join([*lines, str(Path(output) / "figure.png")])
-
-
+@SetParseFns(output=str)
 def keys(output: str) -> str:
     """
     Make a pair of keys to sign bundles with. Files that are there are never overwritten.
@@ -151,6 +161,7 @@ def keys(output: str) -> str:
     return f"{private}: signs bundles; keep it to yourself\n{public}: verifies them; hand it out"
 
 
+@SetParseFns(bundle=str, key=str)
 def sign(bundle: str, key: str) -> str:
     """
     Sign every file of a bundle as it is now, in its file SIGNATURE. Nothing of the bundle is run.
@@ -164,6 +175,7 @@ def sign(bundle: str, key: str) -> str:
     return str(sign_bundle(bundle, key))
 
 
+@SetParseFns(bundle=str, key=str)
 def verify(bundle: str, key: str) -> str:
     """
     Check that no file of a bundle was changed, added or removed since it was signed. Nothing of the bundle is run.
@@ -177,14 +189,21 @@ def verify(bundle: str, key: str) -> str:
     return f"{bundle}: {len(verify_bundle(bundle, key))} files, all as they were signed"
 
 
+def version() -> str:
+    """The version of monai-shield."""
+    return __version__
+
+
 def main() -> None:
     """Run a command; what its user can mend ends in one line instead of a traceback."""
-    import fire
-
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    commands = {each.__name__: each for each in (attack, demo, keys, report, sign, verify, version)}
+    words = ["version" if word == "--version" else word for word in sys.argv[1:]]
+    if {"-h", "--help"} & {*words} and "--" not in words:  # else fire takes it for a setting of an attack
+        attack.__doc__ = str(attack.__doc__).replace("They are:", f"They are:\n\n{settings_help()}")
+        words = [*words[: words[0] in commands], "--", "--help"]
     try:
-        commands = {"attack": attack, "demo": demo, "keys": keys, "report": report, "sign": sign, "verify": verify}
-        fire.Fire(commands, name="monai-shield")
+        fire.Fire(commands, words, name="monai-shield")
     except (ImportError, OSError, UserError) as error:
         raise SystemExit(f"monai-shield: {error}") from error
 

@@ -4,6 +4,7 @@
 
 import hashlib
 import io
+import json
 import logging
 import os
 import re
@@ -59,6 +60,21 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its kind where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def root_cause(error: BaseException) -> str:
+    """What went wrong first, in one line: MONAI wraps the error of a transform in one that names the transform."""
+    while error.__cause__ is not None and not isinstance(error, (FileNotFoundError, ValueError)):
+        error = error.__cause__
+    if "cannot find a suitable writer" in str(error):  # of SaveImage: what it failed with is its last line
+        return str(error).strip().splitlines()[-1]
+    return first_line(error)
+
+
+def write_json(content: Any, path: str | Path) -> None:
+    """Write JSON, whole or not at all; a number that is not finite is refused."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def sha256(path: str | Path) -> str:

@@ -14,9 +14,12 @@ from monai.data import MetaTensor
 from monai.inferers import SliceInferer, SlidingWindowInferer
 from monai.transforms import Compose, Invertd
 
-import monai_shield.bundle.attack as module
+import monai_shield.bundle.attack_table as table_module
+import monai_shield.bundle.attacked_file as module
 from monai_shield.__main__ import attack, main
-from monai_shield.bundle import BundleError, BundleTarget, attack_files, make_attack
+from monai_shield.bundle import BundleError, BundleTarget
+from monai_shield.command_line import attack_files, check_settings
+from monai_shield.errors import UserError
 from monai_shield.locks import RefusedError, one_run
 from monai_shield.transforms import read_values
 from monai_shield.utils import TEMPORARY, atomic_path
@@ -146,8 +149,8 @@ def test_a_volume_through_windows(codes, bundle, brain, tmp_path):
     }
     (record,) = records(out)
     assert record["status"] == "done"
-    assert record["changed_read_back"] == pytest.approx(record["changed_in_loop"], abs=0.03)
-    assert record["changed_read_back"] > 0.1
+    assert record["flipped_read_back"] == pytest.approx(record["flipped_in_loop"], abs=0.03)
+    assert record["flipped_read_back"] > 0.1
     assert record["norm_linf"] == pytest.approx(0.1, rel=1e-4)
     assert record["window_in_file"][0] == pytest.approx(-57, abs=0.01)
     assert record["window"] == pytest.approx(1, abs=0.01)
@@ -246,7 +249,7 @@ def test_a_sigmoid_head(brain, tmp_path):
     attack(str(bundle), input=str(file), output=str(out), device="cpu", label=str(truth), **PGD)
     assert records(out)[0]["dice_clean"] == 1
     nib.save(nib.Nifti1Image(before[..., 0], nib.load(file).affine), truth)
-    with pytest.raises(BundleError, match="1 channels; the network has 2"):
+    with pytest.raises(BundleError, match="1 channels; expected 2"):
         attack(str(bundle), input=str(file), output=str(out), device="cpu", label=str(truth), **PGD)
 
 
@@ -311,7 +314,7 @@ def test_killed_it_goes_on_and_a_changed_setting_starts_anew(bundle, brain, tmp_
     for number in range(3):
         ct_file(folder / f"scan{number}.nii", brain, number)
     run = {"bundle": str(bundle), "input": str(folder), "device": "cpu", **PGD}
-    monkeypatch.setattr(module, "attack_figure", lambda views, title: b"it takes longer than the attack")
+    monkeypatch.setattr(table_module, "attack_figure", lambda views, title: b"it takes longer than the attack")
     attack(output=str(whole), **run)
 
     original, made = module.export_attack, []
@@ -493,22 +496,22 @@ def test_bad_input_ends_in_one_line(changes, message, bundle, brain, tmp_path, m
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     run = {"bundle": str(bundle), "input": str(file), "output": "out", "device": "cpu", **PGD, **changes}
-    with pytest.raises(BundleError, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         attack(**run)
     assert "\n" not in str(caught.value)
 
 
 def test_other_bad_input(brain, tmp_path):
-    with pytest.raises(BundleError, match="pgd needs a value for epsilon"):
-        make_attack("pgd", {})
-    with pytest.raises(BundleError, match="no attack 'transfer'"):  # it needs networks
-        make_attack("transfer", {})
+    with pytest.raises(UserError, match="pgd needs a value for epsilon"):
+        check_settings("pgd", {})
+    with pytest.raises(UserError, match="no attack 'transfer'"):  # it needs networks
+        check_settings("transfer", {})
     for name in ("a.nii", "a.nii.gz", "b.nii"):
         ct_file(tmp_path / name, brain)
-    with pytest.raises(BundleError, match="several files are named a"):
+    with pytest.raises(UserError, match="several files are named a"):
         attack_files(tmp_path)
     (tmp_path / "a.nii").unlink()
-    with pytest.raises(BundleError, match="one label"):
+    with pytest.raises(UserError, match="one label"):
         attack_files(tmp_path, tmp_path / "b.nii")
     assert attack_files(tmp_path, tmp_path)[tmp_path / "b.nii"] == tmp_path / "b.nii"
 
@@ -526,5 +529,5 @@ def test_the_command_line(bundle, brain, tmp_path, monkeypatch, capsys):
         main()
     out.unlink()
     main()
-    assert "of the attacked pixels changed" in capsys.readouterr().out
+    assert "of the attacked pixels flipped" in capsys.readouterr().out
     assert records(out)[0]["attack"] == "FGSM"

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-import monai_shield.bundle.trust as module
+import monai_shield.command_line.trust as module
 from monai_shield.__main__ import attack, demo, main
 from monai_shield.bundle import BundleTarget, BundleTrustError, is_own_bundle, make_keys, require_trust, sign_bundle
 
@@ -152,7 +152,7 @@ def test_a_name_or_a_place_beside_makes_no_bundle_this_repository_s(copy, tmp_pa
 def installed(tmp_path, monkeypatch):
     """A repository in which the plugin is installed in place."""
     root = tmp_path / "installed"
-    file = root / "plugin" / "monai_shield" / "bundle" / "trust.py"
+    file = root / "plugin" / "monai_shield" / "command_line" / "trust.py"
     file.parent.mkdir(parents=True)
     (root / "setup.cfg").touch()
     make_bundle(root / "bundles" / "heart")
@@ -173,7 +173,7 @@ def test_a_link_out_of_the_repository_is_not_trusted(installed, tmp_path):
 
 def test_beside_packages_lies_nothing_of_this_repository(installed, monkeypatch):
     (installed / "plugin").rename(installed / "site-packages")
-    file = installed / "site-packages" / "monai_shield" / "bundle" / "trust.py"
+    file = installed / "site-packages" / "monai_shield" / "command_line" / "trust.py"
     monkeypatch.setattr(module, "__file__", str(file))
     assert not is_own_bundle(installed / "bundles" / "heart")
 
@@ -193,7 +193,9 @@ def test_the_demo_takes_the_repository_s_own_bundle(copy, tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         demo(str(tmp_path / "demo"))
     assert opened == [OWN / "configs"]
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages" / "monai_shield" / "bundle" / "trust.py"))
+    monkeypatch.setattr(
+        module, "__file__", str(tmp_path / "site-packages" / "monai_shield" / "command_line" / "trust.py")
+    )
     with pytest.raises(BundleTrustError, match=str(copy)):
         demo(str(tmp_path / "demo"))
     assert len(opened) == 1

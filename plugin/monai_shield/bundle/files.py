@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Defended inference on files: one after the other, and none of them stops the rest."""
 
-import errno
-import json
 import logging
 import os
 import shutil
@@ -13,16 +11,15 @@ from typing import Any
 
 from monai.data import DataLoader, Dataset
 from monai.engines import Evaluator
-from tqdm import tqdm
 
-from monai_shield.bundle.names import check_names, file_stem, shown
+from monai_shield.bundle.each_file import Record, for_each_file, remove, sweep
 from monai_shield.bundle.written import check_written
+from monai_shield.command_line import check_names, file_stem, shown
 from monai_shield.locks import one_run
 from monai_shield.networks.heads import Head, check_head
-from monai_shield.utils import TEMPORARY, atomic_path, first_line
+from monai_shield.utils import first_line, write_json
 
 logger = logging.getLogger(__name__)
-Record = dict[str, Any]
 
 
 class FileRunner:
@@ -82,9 +79,12 @@ class FileRunner:
         with one_run(self.output_dir):
             try:
                 self._clear()
-                for entry in tqdm(self.datalist, desc="segmenting", unit="file"):
-                    self._take(str(entry["image"]), entry)
-                self._write(self.output_dir / "shield.json", self.summary)
+                entries = {str(entry["image"]): entry for entry in self.datalist}
+                records = for_each_file(entries, "segmenting", lambda file: self._take(file, entries[file]), self._fail)
+                self.summary = [
+                    {key: value for key, value in record.items() if not key.startswith("slice_")} for record in records
+                ]
+                write_json(self.summary, self.output_dir / "shield.json")
             finally:
                 shutil.rmtree(self.staging_dir, ignore_errors=True)
         return self.summary
@@ -107,33 +107,24 @@ class FileRunner:
         shutil.rmtree(self.staging_dir, ignore_errors=True)
         pairs = [self._results(str(entry["image"])) for entry in self.datalist]
         for path in (*(label for label, _ in pairs), *(decision for _, decision in pairs)):
-            _remove(path)
-        _remove(self.output_dir / "shield.json")
-        for left in self.output_dir.glob(f"{TEMPORARY}*"):
-            _remove(left)
+            remove(path)
+        remove(self.output_dir / "shield.json")
+        sweep(self.output_dir)
 
     def _results(self, file: str) -> tuple[Path, Path]:
         """Label and decision of a file."""
         stem = file_stem(file)
         return self.output_dir / f"{stem}_seg.nii.gz", self.output_dir / f"{stem}_shield.json"
 
-    def _take(self, file: str, entry: Mapping[str, Any]) -> None:
-        """One file, whatever happens to it, and a line of the log."""
+    def _take(self, file: str, entry: Mapping[str, Any]) -> Record:
+        """One file: its decision, then its label, for a label never stands without one."""
         label, decision = self._results(file)
-        try:
-            if len(os.fsencode(decision.name)) > os.pathconf(self.output_dir, "PC_NAME_MAX"):
-                raise ValueError(f"'{file}': its name is too long: those of its results would be longer still.")
-            record, unchecked = self._answer(file, entry)
-            self._write(decision, record)
-            unchecked.replace(label)
-        except (Exception, SystemExit) as error:
-            # Loading, inference, saving and checking: whatever fails, fails for this file alone.
-            logger.debug("", exc_info=error)
-            record = {"file": file, "status": "error", "reason": root_cause(error).replace(f"'{file}': ", "")}
-            self._fail(label, decision, record)
-        self.summary.append({key: value for key, value in record.items() if not key.startswith("slice_")})
-        log = logger.error if record["status"] == "error" else logger.info
-        log("%s: %s%s", shown(file), record["status"], f" ({record['reason']})" if record["reason"] else "")
+        if len(os.fsencode(decision.name)) > os.pathconf(self.output_dir, "PC_NAME_MAX"):
+            raise ValueError(f"'{file}': its name is too long: those of its results would be longer still.")
+        record, unchecked = self._answer(file, entry)
+        write_json(record, decision)
+        unchecked.replace(label)
+        return record
 
     def _answer(self, file: str, entry: Mapping[str, Any]) -> tuple[Record, Path]:
         """The decision on a file, and its label, which is as it must be but does not bear its name yet."""
@@ -152,33 +143,11 @@ class FileRunner:
         check_written(found[0], file, self.head)
         return {"file": file, "status": "rejected" if decision["rejected"] else "accepted", **decision}, found[0]
 
-    def _fail(self, label: Path, decision: Path, record: Record) -> None:
+    def _fail(self, file: str, record: Record) -> None:
         """No label, and the reason beside it; where not even that can be written, in the log and the summary."""
+        label, decision = self._results(file)
         try:
-            _remove(label)
-            self._write(decision, record)
+            remove(label)
+            write_json(record, decision)
         except OSError as error:
             logger.error("%s: cannot be written (%s)", shown(str(decision)), first_line(error))
-
-    @staticmethod
-    def _write(path: Path, content: Any) -> None:
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def _remove(path: Path) -> None:
-    """Remove a file; one whose name is longer than a name may be is not there."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-
-
-def root_cause(error: BaseException) -> str:
-    """What went wrong first, in one line: MONAI wraps the error of a transform in one that names the transform."""
-    while error.__cause__ is not None and not isinstance(error, (FileNotFoundError, ValueError)):
-        error = error.__cause__
-    if "cannot find a suitable writer" in str(error):  # of SaveImage: what it failed with is its last line
-        return str(error).strip().splitlines()[-1]
-    return first_line(error)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monai_shield.bundle.trust import BundleTrustError
+from monai_shield.command_line import BundleTrustError
 from monai_shield.utils import atomic_path, first_line, sha256
 
 if TYPE_CHECKING:

@@ -32,11 +32,9 @@ def is_own_bundle(bundle: str | Path) -> bool:
     )
 
 
-def require_trust(bundle: str | Path, trust: bool) -> None:
+def check_trust(bundle: str | Path, trust: bool) -> Path:
     """
-    Say in one line whose code will run, and go on only where its user wants that.
-
-    To be called before anything of the config is evaluated.
+    The folder of a bundle whose user wants its code to run.
 
     Args:
         bundle: folder of the bundle.
@@ -51,4 +49,9 @@ def require_trust(bundle: str | Path, trust: bool) -> None:
             f"the bundle in '{root}' was not opened, since that runs the code in its configs and scripts. Say --trust "
             "where you trust it; 'python -m monai_shield verify' checks its signature."
         )
-    logger.info("The code of the bundle in '%s' runs now.", root)
+    return root
+
+
+def require_trust(bundle: str | Path, trust: bool) -> None:
+    """Say in one line whose code runs now, after :func:`check_trust`, before anything of the config is evaluated."""
+    logger.info("The code of the bundle in '%s' runs now.", check_trust(bundle, trust))
