@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from monai.engines import default_prepare_batch
 from torch import nn
+from torch.utils.data import Subset
 
 from monai_shield.attacks import Attack
-from monai_shield.detectors import ReconstructionBatch, ReconstructionDetector
+from monai_shield.detectors import ReconstructionBatch, ReconstructionDetector, ViewBatches
 from monai_shield.detectors.reconstruction import Domain, Part, Scaling
 from monai_shield.losses import WeightedLogisticDiceLoss, median_frequency_weights
 from monai_shield.reformers import ReformerBatch
@@ -136,7 +137,8 @@ class DetectorPart:
         """The trained detector; arguments as in :meth:`TargetPart.train`."""
         channels, *size = data.train[0]["image"].shape
         detector = self.detector(size, channels, seed, device)
-        detector.fit(data.train[i]["image"].to(device) for i in range(0, len(data.train), self.training.every))
+        images = Subset(data.train, range(0, len(data.train), self.training.every))
+        detector.fit(ViewBatches(images, batch_size=1, device=device))
         batch: Any = ReconstructionBatch(detector)
         if self.domain == "space":
             batch = ReformerBatch(noise_std=self.training.noise_std, seed=seed)

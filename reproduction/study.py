@@ -13,9 +13,10 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from torch import nn
+from torch.utils.data import Subset
 
 from monai_shield.attacks import FrozenNetwork
-from monai_shield.detectors import Detector, ReconstructionDetector
+from monai_shield.detectors import Detector, ReconstructionDetector, ViewBatches
 from monai_shield.evaluation.cells import CellStore, Key
 from monai_shield.evaluation.volume import AttackedVolume, subject_of
 from monai_shield.fingerprints import fingerprint_of, stable_repr
@@ -56,7 +57,7 @@ class DefenseStudy:
             to one without training. A baseline that holds the same one shares its predictions.
         defenses: name to the names of the detectors, one after the other, and that of the reformer: (detector, ...,
             reformer); of trained ones, or of those without training.
-        baselines: name to what makes a detector without training; one with a ``fit`` is fitted on training images.
+        baselines: name to what makes a detector without training, to be fitted on training images.
         hardened: name to target that was trained to resist: attacked as well, but not defended.
         rivals: name to defense that is measured on fewer slices, against the pooled attacks.
         consistency_reformer: reformer that the detectors see which compare predictions.
@@ -272,10 +273,9 @@ class DefenseStudy:
     def fitted_baselines(self) -> dict[str, Detector]:
         """The detectors without training."""
         made = {name: make().to(self.device).eval() for name, make in self.baselines.items()}
+        images = Subset(self.data.train, range(0, len(self.data.train), 4))
         for detector in made.values():
-            fit = getattr(detector, "fit", None)
-            if fit is not None:
-                fit(self.data.train[i]["image"].to(self.device) for i in range(0, len(self.data.train), 4))
+            detector.fit(ViewBatches(images, batch_size=1, device=self.device))
         return made
 
     # ---- attacks

@@ -1,8 +1,6 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for every detector, in 2D and 3D, and the closed forms of each."""
-
-from __future__ import annotations
+"""Closed forms of the detectors, in 2D and 3D."""
 
 import math
 
@@ -11,19 +9,11 @@ import torch
 from torch import nn
 
 from monai_shield.detectors import (
-    DETECTORS,
     Calibration,
-    CombinedDetector,
-    Detector,
     HighFrequencyEnergy,
-    LaplacianNoise,
     PredictionConsistency,
-    RadialLogPower,
     ReconstructionBatch,
     ReconstructionDetector,
-    SequentialDetector,
-    SpectrumNorm,
-    UncalibratedError,
     Views,
     ZeroShare,
     entropy,
@@ -42,103 +32,6 @@ def conv(size: tuple[int, ...], out: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return kind(1, out, 3, padding=1)
-
-
-def make(kind: type[Detector], size: tuple[int, ...]) -> Detector:
-    if kind is ReconstructionDetector:
-        return ReconstructionDetector(conv(size, 1), spatial_size=size).fit(images(size, 6, seed=1))
-    if kind is CombinedDetector:
-        scores = {"zeros": torch.rand(9) + 0.1, "energy": torch.rand(9) + 0.1}
-        return CombinedDetector(parts()).fit(scores, torch.linspace(0.1, 0.9, 9))
-    if kind is RadialLogPower:
-        return RadialLogPower(bins=4).fit(images(size, 6, seed=1))
-    if kind is SpectrumNorm:
-        return SpectrumNorm(size).fit(images(size, 6, seed=1))
-    if kind is SequentialDetector:
-        detector = SequentialDetector(parts())
-        detector.calibrate({name: torch.linspace(0, 1, 99) for name in detector.stages})
-        detector.calibration = None
-        return detector
-    return kind()
-
-
-def views(image: torch.Tensor) -> Views:
-    size = tuple(image.shape[2:])
-    return Views(image, conv(size, 4), lambda x: 0.9 * x)
-
-
-CASES = [(kind, size) for kind in DETECTORS for size in SIZES if kind is not LaplacianNoise or len(size) == 2]
-
-
-@pytest.mark.parametrize(("kind", "size"), CASES, ids=[f"{kind.__name__}-{len(size)}D" for kind, size in CASES])
-class TestEveryDetector:
-    def test_one_finite_score_an_image_whatever_the_batch(self, kind: type[Detector], size: tuple[int, ...]) -> None:
-        detector, batch = make(kind, size), images(size)
-        score = detector(views(batch))
-        assert score.shape == (3,)
-        assert bool(torch.isfinite(score).all())
-        alone = torch.cat([detector(views(batch[i : i + 1])) for i in range(3)])
-        torch.testing.assert_close(score, alone)
-
-    def test_has_a_source(self, kind: type[Detector], size: tuple[int, ...]) -> None:
-        assert kind.info["title"]
-        assert kind.info["source"]
-
-    def test_calibration_travels_with_the_weights(self, kind: type[Detector], size: tuple[int, ...], tmp_path) -> None:
-        detector = make(kind, size)
-        with pytest.raises(UncalibratedError, match="calibration"):
-            detector.calibrated()
-        if isinstance(detector, SequentialDetector):
-            clean = {name: torch.arange(40.0) for name in detector.stages}
-            detector.calibrate(clean, 0.1, volumes=["a", "b"] * 20, source="here")
-        else:
-            detector.calibration = Calibration.fit(torch.arange(40.0), volumes=["a", "b"] * 20, source="here")
-        torch.save(detector.state_dict(), tmp_path / "detector.pt")
-        again = make(kind, size)
-        again.load_state_dict(torch.load(tmp_path / "detector.pt", weights_only=True))
-        assert again.calibrated().threshold == detector.calibration.threshold
-        assert again.calibrated().volume_limit == detector.calibration.volume_limit
-        torch.testing.assert_close(again(views(images(size))), detector(views(images(size))))
-
-
-@pytest.mark.parametrize(("kind", "size"), CASES, ids=[f"{kind.__name__}-{len(size)}D" for kind, size in CASES])
-class TestPrecision:
-    """A score is compared with a threshold of other runs: no rounding of this one may move it."""
-
-    @torch.no_grad()
-    def test_autocast_moves_no_score(self, kind: type[Detector], size: tuple[int, ...]) -> None:
-        detector, batch = make(kind, size), images(size)
-
-        def target(x: torch.Tensor) -> torch.Tensor:
-            with torch.autocast("cpu", enabled=False):  # its answer is the same in both
-                return conv(size, 4)(x)
-
-        reformer = conv(size, 1)
-        plain = detector(Views(batch, target, reformer))
-        with torch.autocast("cpu", torch.bfloat16):
-            assert conv(size, 1)(batch).dtype == torch.bfloat16
-            score = detector(Views(batch, target, reformer))
-        assert score.dtype == plain.dtype
-        assert score.dtype in (torch.float32, torch.float64)
-        assert torch.equal(score, plain)
-
-    @torch.no_grad()
-    def test_what_the_caller_cast_to_half_precision_is_scored_in_float32(
-        self, kind: type[Detector], size: tuple[int, ...]
-    ) -> None:
-        target, reformer = (conv(size, channels).to(torch.bfloat16) for channels in (4, 1))
-        detector, batch = make(kind, size).to(torch.bfloat16), images(size).to(torch.bfloat16)
-        views = Views(batch, target, reformer)
-        score = detector(views)
-        assert score.dtype in (torch.float32, torch.float64)
-        assert bool(torch.isfinite(score).all())
-        assert views.reformed_prediction.dtype == torch.bfloat16
-
-    @torch.no_grad()
-    def test_double_precision_stays(self, kind: type[Detector], size: tuple[int, ...]) -> None:
-        target, reformer = (conv(size, channels).double() for channels in (4, 1))
-        score = make(kind, size).double()(Views(images(size).double(), target, reformer))
-        assert score.dtype == (torch.float32 if kind is ZeroShare else torch.float64)  # a share of whole numbers
 
 
 @torch.no_grad()
@@ -167,14 +60,6 @@ def test_logits_in_half_precision_are_compared_in_float32(function) -> None:
     assert function(z.double()).dtype == torch.float64
 
 
-def test_a_combination_under_autocast_is_the_one_without() -> None:
-    combined = make(CombinedDetector, (8, 8))
-    scores, foreground = {name: torch.rand(5) + 0.1 for name in ("zeros", "energy")}, torch.rand(5)
-    plain = combined.combine(scores, foreground)  # type: ignore[operator]
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(combined.combine(scores, foreground), plain)  # type: ignore[operator]
-
-
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0, math.inf])
 def test_reconstruction_error_is_the_p_norm(p: float) -> None:
     image = images((5, 7))
@@ -191,7 +76,7 @@ def test_without_a_network_the_shift_changes_nothing() -> None:
     zero = nn.Threshold(math.inf, 0.0)  # reconstructs nothing
     train, image = images((8, 8), 9, seed=2), images((8, 8))
     scores = [
-        ReconstructionDetector(zero, domain, spatial_size=(8, 8)).fit(train)(Views(image))  # type: ignore[arg-type]
+        ReconstructionDetector(zero, domain, spatial_size=(8, 8)).fit([Views(train)])(Views(image))  # type: ignore[arg-type]
         for domain in ("frequency", "shifted_frequency")
     ]
     torch.testing.assert_close(*scores)
@@ -199,7 +84,7 @@ def test_without_a_network_the_shift_changes_nothing() -> None:
 
 def test_standardization_gives_each_frequency_mean_0_and_deviation_1() -> None:
     train = images((6, 9), 50)
-    detector = ReconstructionDetector(nn.Identity(), spatial_size=(6, 9)).fit(train)
+    detector = ReconstructionDetector(nn.Identity(), spatial_size=(6, 9)).fit([Views(train)])
     seen = detector.represent(Views(train))
     torch.testing.assert_close(seen.mean(0), torch.zeros(1, 6, 9), atol=1e-4, rtol=0)
     torch.testing.assert_close(seen.std(0, correction=0), torch.ones(1, 6, 9), atol=1e-3, rtol=0)
@@ -216,7 +101,7 @@ def test_one_scale_is_that_of_all_values_together(size: tuple[int, ...], domain:
         "log_magnitude": spectra.abs().log(),
         "real_imaginary": torch.cat([spectra.real, spectra.imag], dim=1),
     }[part]
-    detector = ReconstructionDetector(nn.Identity(), domain, size, part=part, scaling="global").fit(train)  # type: ignore[arg-type]
+    detector = ReconstructionDetector(nn.Identity(), domain, size, part=part, scaling="global").fit([Views(train)])  # type: ignore[arg-type]
     for found, expected in ((detector.mean, values.mean()), (detector.std, values.std(correction=0))):
         assert found.shape == values.shape[1:]
         assert bool((found == found.flatten()[0]).all())
@@ -231,9 +116,9 @@ def test_one_scale_is_that_of_all_values_together(size: tuple[int, ...], domain:
 def test_not_scaled_it_sees_the_spectrum_as_it_is(size: tuple[int, ...]) -> None:
     image, axes = images(size), tuple(range(2, len(size) + 2))
     spectrum = torch.fft.fftshift(torch.fft.fftn(image, dim=axes, norm="forward"), dim=axes)
-    plain = ReconstructionDetector(nn.Identity(), spatial_size=size, scaling="none").fit([])
+    plain = ReconstructionDetector(nn.Identity(), spatial_size=size, scaling="none")
     torch.testing.assert_close(plain.represent(Views(image)), spectrum.abs())
-    both = ReconstructionDetector(nn.Identity(), spatial_size=size, part="real_imaginary", scaling="none").fit([])
+    both = ReconstructionDetector(nn.Identity(), spatial_size=size, part="real_imaginary", scaling="none")
     torch.testing.assert_close(both.represent(Views(image)), torch.cat([spectrum.real, spectrum.imag], dim=1))
 
 
@@ -244,7 +129,7 @@ def test_real_and_imaginary_part_are_all_there_is(size: tuple[int, ...], channel
     image = torch.rand(3, channels, *size, generator=torch.Generator().manual_seed(0))
     nothing = nn.Threshold(math.inf, 0.0)
     for domain in ("frequency", "shifted_frequency"):
-        detector = ReconstructionDetector(nothing, domain, size, channels, "real_imaginary", scaling="none").fit([])  # type: ignore[arg-type]
+        detector = ReconstructionDetector(nothing, domain, size, channels, "real_imaginary", scaling="none")  # type: ignore[arg-type]
         assert detector.mean.shape == (2 * channels, *size)
         torch.testing.assert_close(detector(Views(image)).square(), image.square().flatten(2).mean(dim=2).sum(dim=1))
 
@@ -253,15 +138,15 @@ def test_real_and_imaginary_part_tell_a_shift_of_the_image_which_the_magnitude_c
     train, image = images((8, 8), 9, seed=2), images((8, 8))
     moved = image.roll((2, 3), dims=(2, 3))
     zero = nn.Threshold(math.inf, 0.0)
-    magnitude = ReconstructionDetector(zero, spatial_size=(8, 8)).fit(train)
+    magnitude = ReconstructionDetector(zero, spatial_size=(8, 8)).fit([Views(train)])
     torch.testing.assert_close(magnitude(Views(moved)), magnitude(Views(image)), rtol=1e-4, atol=1e-4)
-    both = ReconstructionDetector(zero, spatial_size=(8, 8), part="real_imaginary").fit(train)
+    both = ReconstructionDetector(zero, spatial_size=(8, 8), part="real_imaginary").fit([Views(train)])
     assert not torch.allclose(both(Views(moved)), both(Views(image)), rtol=1e-2)
 
 
 def test_real_and_imaginary_part_are_standardized_each_by_itself() -> None:
     train = images((6, 9), 50)
-    detector = ReconstructionDetector(nn.Identity(), spatial_size=(6, 9), part="real_imaginary").fit(train)
+    detector = ReconstructionDetector(nn.Identity(), spatial_size=(6, 9), part="real_imaginary").fit([Views(train)])
     seen = detector.represent(Views(train))
     assert seen.shape == (50, 2, 6, 9)
     torch.testing.assert_close(seen.mean(0), torch.zeros(2, 6, 9), atol=1e-3, rtol=0)
@@ -279,7 +164,7 @@ def test_a_detector_never_fitted_scores_nan_which_is_rejected() -> None:
 
 
 def test_another_size_is_refused_by_name() -> None:
-    detector = ReconstructionDetector(nn.Identity(), spatial_size=(8, 8)).fit(images((8, 8)))
+    detector = ReconstructionDetector(nn.Identity(), spatial_size=(8, 8)).fit([Views(images((8, 8)))])
     with pytest.raises(ValueError, match=r"\(1, 9, 8\).*\(1, 8, 8\)"):
         detector(Views(images((9, 8))))
 
@@ -300,7 +185,7 @@ def test_what_is_refused_is_named(settings: dict, words: str) -> None:
 
 
 def test_training_batch_is_the_view_twice() -> None:
-    detector = ReconstructionDetector(nn.Identity(), spatial_size=(8, 8)).fit(images((8, 8)))
+    detector = ReconstructionDetector(nn.Identity(), spatial_size=(8, 8)).fit([Views(images((8, 8)))])
     given, wanted = ReconstructionBatch(detector)({"image": images((8, 8))}, "cpu")
     assert torch.equal(given, wanted)
     assert torch.equal(given, detector.represent(Views(images((8, 8)))))
@@ -360,51 +245,6 @@ def test_the_target_runs_twice_and_no_more() -> None:
     PredictionConsistency(reformer=halving)(shared)
     torch.testing.assert_close(shared.prediction_under(halving), target(0.5 * shared.image))
     assert calls.count("target") == 4  # one for the second reformer, one by this test itself
-
-
-def parts() -> dict[str, Detector]:
-    return {"zeros": ZeroShare(), "energy": HighFrequencyEnergy()}
-
-
-@pytest.mark.parametrize("rule", ["max", "mean"])
-def test_combination_of_degree_0_by_hand(rule: str) -> None:
-    combined = CombinedDetector(parts(), rule, degree=0)  # type: ignore[arg-type]
-    train = {"zeros": torch.tensor([0.1, 0.2, 0.4]), "energy": torch.tensor([1.0, 3.0, 9.0])}
-    foreground = torch.tensor([0.1, 0.2, 0.3])
-    combined.fit(train, foreground)
-    z = torch.stack([(train[name].log() - train[name].log().mean()) / train[name].log().std() for name in train])
-    torch.testing.assert_close(combined.combine(train, foreground), z.amax(0) if rule == "max" else z.mean(0))
-
-
-def test_combination_takes_out_what_the_share_of_foreground_explains() -> None:
-    generator = torch.Generator().manual_seed(0)
-    foreground = torch.rand(200, generator=generator) * 0.4 + 0.02
-    noise = torch.randn(200, generator=generator)
-    # log score = 2 - 1.5 log b + 0.1 noise: a law of degree 1
-    score = torch.exp(2 - 1.5 * foreground.log() + 0.1 * noise)
-    combined = CombinedDetector({"zeros": ZeroShare()}).fit({"zeros": score}, foreground)
-    z = combined.combine({"zeros": score}, foreground)
-    assert abs(float(torch.corrcoef(torch.stack([z, foreground]))[0, 1])) < 0.02
-    assert float(torch.corrcoef(torch.stack([z, noise]))[0, 1]) > 0.98
-    # beyond the range that was fitted its end stands in
-    torch.testing.assert_close(
-        combined.combine({"zeros": score[:1]}, torch.tensor([1.0])),
-        combined.combine({"zeros": score[:1]}, foreground.max()[None]),
-    )
-
-
-def test_combination_refuses_what_it_cannot_fit() -> None:
-    combined = CombinedDetector({"zeros": ZeroShare()})
-    assert bool(torch.isnan(combined(Views(images((8, 8))))).all())  # never fitted
-    foreground = torch.linspace(0.1, 0.5, 9)
-    with pytest.raises(ValueError, match="zeros"):
-        combined.fit({}, foreground)
-    with pytest.raises(ValueError, match="constant"):
-        combined.fit({"zeros": torch.ones(9)}, foreground)
-    with pytest.raises(ValueError, match="too few"):
-        combined.fit({"zeros": torch.rand(4)}, foreground[:4])
-    with pytest.raises(ValueError, match="at least one"):
-        CombinedDetector({})
 
 
 def test_energy_of_a_wave_is_all_on_one_side() -> None:

@@ -95,7 +95,7 @@ def test_contrast_moves_the_whole_profile_by_twice_its_log(contrast: float) -> N
 def test_score_is_the_distance_of_scikit_learn(channels: int, size: tuple[int, ...]) -> None:
     train, image = noise(40, channels, *size, seed=1), 1.3 * noise(5, channels, *size)
     detector = RadialLogPower(4, channels).double()
-    assert detector.fit(train) is detector
+    assert detector.fit([Views(train)]) is detector
     estimate = LedoitWolf().fit(detector.profile(Views(train)).numpy())
     expected = torch.from_numpy(estimate.mahalanobis(detector.profile(Views(image)).numpy())).sqrt()
     torch.testing.assert_close(detector(Views(image)), expected)
@@ -103,13 +103,13 @@ def test_score_is_the_distance_of_scikit_learn(channels: int, size: tuple[int, .
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_score_of_every_type(dtype: torch.dtype) -> None:
-    detector = RadialLogPower(4).fit(noise(20, 1, 16, 16, seed=1))
+    detector = RadialLogPower(4).fit([Views(noise(20, 1, 16, 16, seed=1))])
     image = noise(3, 1, 16, 16).to(dtype)
     torch.testing.assert_close(detector(Views(image)).double(), detector(Views(image.double())), atol=1e-4, rtol=1e-4)
 
 
 def test_autocast_does_not_round_the_score() -> None:
-    detector, views = RadialLogPower(4).fit(noise(20, 1, 16, 16, seed=1)), Views(noise(3, 1, 16, 16).float())
+    detector, views = RadialLogPower(4).fit([Views(noise(20, 1, 16, 16, seed=1))]), Views(noise(3, 1, 16, 16).float())
     with torch.autocast("cpu", torch.bfloat16):
         rounded = detector(views)
     assert torch.equal(rounded, detector(views))
@@ -118,19 +118,19 @@ def test_autocast_does_not_round_the_score() -> None:
 def test_a_little_noise_on_smooth_images_is_found() -> None:
     smooth = torch.nn.AvgPool2d(5, stride=1)
     train, clean = smooth(noise(60, 1, 36, 36, seed=1)), smooth(noise(30, 1, 36, 36))
-    detector = RadialLogPower(8).fit(train)
+    detector = RadialLogPower(8).fit([Views(train)])
     noisy = clean + 0.05 * noise(*clean.shape, seed=2)
     assert detection_auc(detector(Views(clean)).numpy(), detector(Views(noisy)).numpy()) > 0.95
 
 
 def test_gradient_is_that_of_finite_differences() -> None:
-    detector = RadialLogPower(2).double().fit(noise(9, 1, 5, 6, seed=1))
+    detector = RadialLogPower(2).double().fit([Views(noise(9, 1, 5, 6, seed=1))])
     image = noise(2, 1, 5, 6).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: detector(Views(x)), image)
 
 
 def test_gradient_is_finite_where_it_has_no_direction() -> None:
-    detector = RadialLogPower(2).fit(noise(9, 1, 8, 8, seed=1))
+    detector = RadialLogPower(2).fit([Views(noise(9, 1, 8, 8, seed=1))])
     empty = torch.zeros(1, 1, 8, 8, requires_grad=True)
     at_the_mean = torch.rand(1, 1, 8, 8, requires_grad=True)
     (gradient,) = torch.autograd.grad(detector(Views(empty)).sum(), empty)
@@ -164,9 +164,9 @@ def test_training_images_that_say_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="at least two images"):
         detector.fit([])
     with pytest.raises(ValueError, match="got 1"):
-        detector.fit([image])
+        detector.fit([Views(image[None])])
     with pytest.raises(ValueError, match="one and the same"):
-        detector.fit([image, image])
+        detector.fit([Views(torch.stack([image, image]))])
     with pytest.raises(ValueError, match="NaN"):
-        detector.fit([image, image * math.nan])
+        detector.fit([Views(torch.stack([image, image * math.nan]))])
     assert bool(detector.mean.isnan().all())

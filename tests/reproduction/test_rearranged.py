@@ -31,7 +31,7 @@ def unet(dims: int) -> nn.Module:
 
 
 def score(domain: str, network: nn.Module, size: tuple[int, ...]) -> torch.Tensor:
-    detector = ReconstructionDetector(network, domain, size).fit(images(size, 9) + 0.1)  # type: ignore[arg-type]
+    detector = ReconstructionDetector(network, domain, size).fit([Views(images(size, 9) + 0.1)])  # type: ignore[arg-type]
     with torch.no_grad():
         return detector(Views(images(size)))
 

@@ -123,7 +123,6 @@ def make_tiny_bundle(
         )
     slices = SliceDataset([{"image": str(file)} for file in files], preprocessing, keys=("image",), progress=False)
     _spread(network, reformer, torch.stack([item["image"] for item in slices]))
-    detector.detectors["spectrum"].fit(item["image"] for item in slices)
     calibrator = ShieldCalibrator(network, detector, reformer, head="softmax")
     calibrator.fit(slices)
     calibrator.calibrate(slices, source=source)

@@ -5,19 +5,15 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from monai_shield.data import SliceDataset
 from monai_shield.detectors import (
     Calibration,
-    CombinedDetector,
     Detector,
     Plausibility,
-    Views,
+    ViewBatches,
     number_of_classes,
     predicted_label,
     shield_record,
@@ -25,13 +21,14 @@ from monai_shield.detectors import (
 )
 from monai_shield.detectors.calibration import Rule
 from monai_shield.networks.heads import Head, check_head
+from monai_shield.transforms.foreground import Foreground
 
 logger = logging.getLogger(__name__)
 
 
 class ShieldCalibrator:
     """
-    Fits the scale of a combined detector on clean training images and its threshold on clean validation images.
+    Fits a detector on clean training images and sets its threshold on clean validation images, in its shield.
 
     Args:
         network: the target.
@@ -58,27 +55,21 @@ class ShieldCalibrator:
         self.batch_size = batch_size
         self.head = check_head(head)
 
-    @torch.no_grad()
-    def scores(self, dataset: SliceDataset) -> dict[str, torch.Tensor]:
+    def views(self, images: SliceDataset | torch.Tensor, foreground: Foreground, progress: str = "") -> ViewBatches:
         """
-        The score of every slice, (n,); of a combined detector those of its parts by name, and "foreground", its share.
+        What the shield has of the slices, batch after batch.
 
         Raises:
-            ValueError: where there is no slice.
+            ValueError: where there is none.
         """
-        if len(dataset) == 0:
+        if len(images) == 0:
             raise ValueError("no slice to score: none of the volumes bears enough foreground.")
-        found: dict[str, list[torch.Tensor]] = {}
-        loader: DataLoader[Any] = DataLoader(dataset, self.batch_size)
-        for batch in tqdm(loader, desc="scoring clean slices", unit="batch"):
-            views = Views(batch["image"].to(self.device), self.network, self.reformer, dataset.foreground, self.head)
-            if isinstance(self.detector, CombinedDetector):
-                scores = self.detector.single_scores(views) | {"foreground": views.foreground_share}
-            else:
-                scores = {"score": self.detector(views)}
-            for name, score in scores.items():
-                found.setdefault(name, []).append(score.cpu())
-        return {name: torch.cat(parts) for name, parts in found.items()}
+        parts = (self.network, self.reformer, foreground, self.head)
+        return ViewBatches(images, *parts, self.batch_size, self.device, progress)
+
+    def fit(self, dataset: SliceDataset) -> Detector:
+        """Fit on clean training slices what is not fitted yet, see :meth:`Detector.fit`; returns the detector."""
+        return self.detector.fit(self.views(dataset, dataset.foreground, "fitting on clean slices"))
 
     @torch.no_grad()
     def statistics(self, datasets: Sequence[SliceDataset]) -> dict[str, dict[str, float]]:
@@ -95,8 +86,7 @@ class ShieldCalibrator:
                     continue
                 slices = volume[dataset.keys[0]][:: dataset.every]
                 labels, num_classes = [], 2
-                for batch in slices.split(self.batch_size):
-                    views = Views(batch.to(self.device), self.network, self.reformer, dataset.foreground, self.head)
+                for views in self.views(slices, dataset.foreground):
                     logits = views.reformed_prediction
                     labels += [predicted_label(one, self.head).cpu() for one in logits]
                     num_classes = number_of_classes(logits.shape[1], self.head)
@@ -107,16 +97,6 @@ class ShieldCalibrator:
                     image, label, num_classes, affine, meta.get("border"), dataset.foreground
                 )
         return found
-
-    def fit(self, dataset: SliceDataset) -> Detector:
-        """Fit how the detectors are combined, on clean training slices; nothing to do for a single detector."""
-        if isinstance(self.detector, CombinedDetector):
-            scores = self._moved(self.scores(dataset))
-            self.detector.fit(scores, scores["foreground"])
-        return self.detector
-
-    def _moved(self, scores: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {name: score.to(self.device) for name, score in scores.items()}
 
     def calibrate(
         self,
@@ -138,13 +118,10 @@ class ShieldCalibrator:
                 on nobody's images, so training subjects may be among them. The target's labels of these are a little
                 too good, but the margins are far wider than that.
         """
-        scores = self.scores(dataset)
-        if isinstance(self.detector, CombinedDetector):
-            scores = self._moved(scores)
-            score = self.detector.combine(scores, scores["foreground"])
-        else:
-            score = scores["score"]
-        volumes: Sequence[str] = [dataset.ids[number] for number, _ in dataset.items]
+        volumes = [dataset.ids[number] for number, _ in dataset.items]
+        views = self.views(dataset, dataset.foreground, "scoring clean slices")
+        calibration = self.detector.calibrate(views, t_fp, rule, volumes, source)
+        found = Plausibility.fit(list(self.statistics([dataset] if plausible is None else plausible).values()))
         record = shield_record(
             self.detector,
             self.reformer,
@@ -156,14 +133,13 @@ class ShieldCalibrator:
             head=self.head,
             t_fp=float(t_fp),
         )
-        calibration = Calibration.fit(score, t_fp, rule, volumes, source, record)
-        found = Plausibility.fit(list(self.statistics([dataset] if plausible is None else plausible).values()))
-        calibration = replace(calibration, plausibility=None if found is None else found.state())
+        plausibility = None if found is None else found.state()
+        calibration = replace(calibration, made_with=record, plausibility=plausibility)
         self.detector.calibration = calibration
         logger.info(
             "threshold %.4f from %d clean slices of %d volumes at t_fp = %g (%s); volume limit %.4f.",
             calibration.threshold,
-            len(score),
+            len(volumes),
             calibration.num_volumes,
             t_fp,
             rule,

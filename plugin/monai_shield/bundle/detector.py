@@ -5,28 +5,33 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from monai_shield.detectors import CombinedDetector
+from monai_shield.detectors import Detector
 from monai_shield.utils import load_weights
 
 
 def load_detector(
-    detector: CombinedDetector, weights: str | Path, part_weights: Mapping[str, str | Path | None] | None = None
-) -> CombinedDetector:
+    detector: Detector, weights: str | Path | None, part_weights: Mapping[str, str | Path | None] | None = None
+) -> Detector:
     """
-    Load a combined detector that is to be calibrated: whatever calibration its weights bear is left out.
+    Load a detector that is to be calibrated: whatever calibration its weights bear is left out.
+
+    What no file gives is not fitted yet, see :meth:`~monai_shield.detectors.Detector.fit`.
 
     Args:
         detector: the detector to fill.
-        weights: of all of it, and its combination; not read where `part_weights` are given.
+        weights: of all of it; None for one without any; not read where `part_weights` are given.
         part_weights: name of a part to its weights, from a training; None to take `weights`.
 
     Raises:
         FileNotFoundError: where a file is missing.
-        ValueError: where one was altered, cannot be read, or belongs to another network.
+        ValueError: where one was altered, cannot be read, or belongs to another network; or for an unknown part.
     """
     parts = {name: path for name, path in (part_weights or {}).items() if path}
-    if not parts:
-        return load_weights(detector, weights, calibrated=False)
+    unknown = sorted(set(parts) - set(detector.parts))
+    if unknown:
+        raise ValueError(f"a {type(detector).__name__} has no part {', '.join(unknown)}.")
     for name, path in parts.items():
-        load_weights(detector.detectors[name], path, calibrated=False)
+        load_weights(detector.parts[name], path, calibrated=False)
+    if weights and not parts:
+        load_weights(detector, weights, calibrated=False)
     return detector

@@ -4,6 +4,7 @@
 
 from monai_shield.detectors.base import Detector, UncalibratedError
 from monai_shield.detectors.baselines import HighFrequencyEnergy, LaplacianNoise, ZeroShare
+from monai_shield.detectors.batches import ViewBatches
 from monai_shield.detectors.calibration import Calibration, threshold_of
 from monai_shield.detectors.combined import CombinedDetector
 from monai_shield.detectors.consistency import PredictionConsistency, jensen_shannon

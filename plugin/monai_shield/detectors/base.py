@@ -1,12 +1,15 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What every detector is: a score, a calibration, a decision."""
+"""What every detector is: built, fitted on clean images, calibrated on others, scored."""
 
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, ClassVar
 
 import torch
+from typing_extensions import Self
 
-from monai_shield.detectors.calibration import Calibration
+from monai_shield.detectors.calibration import Calibration, Rule
 from monai_shield.detectors.precision import at_least_float32, full_precision
 from monai_shield.detectors.views import Views
 
@@ -17,7 +20,8 @@ class UncalibratedError(RuntimeError):
 
 class Detector(torch.nn.Module):
     """
-    Base of all detectors. A subclass gives :meth:`forward`; higher scores are further from clean images.
+    Base of all detectors. A subclass gives :meth:`forward`; higher scores are further from clean images. One that
+    learns from clean images keeps what it learns in buffers, which are NaN until then, and gives ``_fit``.
 
     A score is compared with a threshold of other runs, so it is in float32 or float64 whatever autocast does: it is
     computed with autocast off, and so are the networks that it needs, but for the target. That one runs as the caller
@@ -28,13 +32,20 @@ class Detector(torch.nn.Module):
 
     Attributes:
         info: where it comes from, for tables and docs: title and source.
+        spatial_dims: of the images that it can score.
     """
 
     info: dict[str, str] = {"title": "", "source": ""}  # noqa: RUF012 - a constant record of each class
+    spatial_dims: ClassVar[tuple[int, ...]] = (2, 3)
 
     def __init__(self) -> None:
         super().__init__()
         self.calibration: Calibration | None = None
+
+    @classmethod
+    def example(cls, spatial_size: Sequence[int]) -> Self:
+        """A small one for images of this size and one channel, to be fitted and calibrated: tests make it."""
+        return cls()
 
     def __call__(self, views: Views) -> torch.Tensor:
         """:meth:`forward` with autocast off, in float32 or float64."""
@@ -52,6 +63,85 @@ class Detector(torch.nn.Module):
             one score an image, (B,).
         """
         raise NotImplementedError
+
+    @property
+    def parts(self) -> Mapping[str, "Detector"]:
+        """The detectors it consists of, by name; empty for one that is not made of others."""
+        return {}
+
+    def score_with_parts(self, views: Views) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The score, (B,), and what it is made of: the score of each part, (B,), on the scale of the whole."""
+        return self(views), {}
+
+    @property
+    def fitted(self) -> bool:
+        """Whether there is nothing left to fit, in the parts neither."""
+        own = self.buffers(recurse=False)
+        return not any(bool(value.isnan().any()) for value in own) and all(part.fitted for part in self.parts.values())
+
+    @torch.no_grad()
+    def fit(self, views: Iterable[Views]) -> Self:
+        """
+        Fit on clean training images what is not fitted yet. What a training or a file of weights has set stays as it
+        is: to fit it anew, build another detector. Most have nothing to fit.
+
+        Args:
+            views: of clean training images, batch after batch. They may be gone through several times, see
+                :class:`ViewBatches`, or not at all.
+
+        Raises:
+            ValueError: for images from which nothing can be learned.
+        """
+        for part in self.parts.values():
+            part.fit(views)
+        if not self.fitted:
+            self._fit(views)
+        return self
+
+    def _fit(self, views: Iterable[Views]) -> None:
+        raise NotImplementedError(f"{type(self).__name__} holds a NaN, but has nothing to fit.")
+
+    @torch.no_grad()
+    def scores(self, views: Iterable[Views]) -> torch.Tensor:
+        """
+        The scores of many images, (n,), on the CPU.
+
+        Raises:
+            ValueError: where there are none, or the detector is not fitted.
+        """
+        if not self.fitted:
+            raise ValueError(f"{type(self).__name__} is not fitted: fit it on clean training images first.")
+        found = [self(each).cpu() for each in views]
+        if not found:
+            raise ValueError("there are no images to score.")
+        return torch.cat(found)
+
+    def calibrate(
+        self,
+        views: Iterable[Views],
+        t_fp: float | Fraction = 0.05,
+        rule: Rule = "conformal",
+        volumes: Sequence[Any] | None = None,
+        source: str = "",
+    ) -> Calibration:
+        """
+        Set the threshold on clean validation images.
+
+        Args:
+            views: of the images, batch after batch; they may be gone through several times.
+            t_fp: allowed false-positive rate.
+            rule: see :func:`threshold_of`.
+            volumes: for each image, which volume it came from.
+            source: what it is calibrated on, in words.
+
+        Returns:
+            the calibration, which the detector keeps.
+
+        Raises:
+            ValueError: where the detector is not fitted, or for scores that :meth:`Calibration.fit` refuses.
+        """
+        self.calibration = Calibration.fit(self.scores(views), t_fp, rule, volumes, source)
+        return self.calibration
 
     def calibrated(self) -> Calibration:
         """

@@ -7,6 +7,7 @@ import math
 import torch
 
 from monai_shield.detectors.base import Detector
+from monai_shield.detectors.precision import at_least_float32
 from monai_shield.detectors.views import Views
 from monai_shield.transforms.spectrum import frequency_radius
 
@@ -48,6 +49,7 @@ class LaplacianNoise(Detector):
     """
 
     info = {"title": "noise by Laplacians", "source": "doi 10.1006/cviu.1996.0060"}  # noqa: RUF012
+    spatial_dims = (2,)
 
     def forward(self, views: Views) -> torch.Tensor:
         """
@@ -57,7 +59,7 @@ class LaplacianNoise(Detector):
         image = views.image
         if image.ndim != 4 or min(image.shape[2:]) < 3:
             raise ValueError(f"expected 2D images of at least 3 x 3 pixels, got shape {tuple(image.shape)}.")
-        image = image.to(torch.promote_types(image.dtype, torch.float32))
+        image = at_least_float32(image)
         # N is the outer product of the second difference (1, -2, 1) with itself
         response = image.diff(n=2, dim=2).diff(n=2, dim=3)
         return math.sqrt(math.pi / 2) / 6 * response.abs().flatten(1).mean(dim=1)
@@ -73,4 +75,4 @@ class ZeroShare(Detector):
     info = {"title": "share of exact zeros", "source": "none needed"}  # noqa: RUF012
 
     def forward(self, views: Views) -> torch.Tensor:
-        return (views.image != 0).flatten(1).to(torch.float32).mean(dim=1)
+        return at_least_float32((views.image != 0).flatten(1).to(views.image.dtype)).mean(dim=1)

@@ -2,14 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The threshold rule: how clean validation scores become a decision."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
 import torch
+from typing_extensions import Self
 
 from monai_shield.detectors.record import Record
 
@@ -93,9 +92,8 @@ class Calibration:
         rule: Rule = "conformal",
         volumes: Sequence[Any] | None = None,
         source: str = "",
-        made_with: Record | None = None,
         threshold: float | None = None,
-    ) -> Calibration:
+    ) -> Self:
         """
         Calibrate.
 
@@ -105,7 +103,6 @@ class Calibration:
             rule: see :func:`threshold_of`.
             volumes: for each score, which volume it came from.
             source: what it was calibrated on, in words.
-            made_with: what the shield consists of.
             threshold: where it is not to be chosen from these scores, but was by the same rule from others.
 
         Raises:
@@ -116,16 +113,15 @@ class Calibration:
         scores = scores.detach().double().cpu()
         _check_scores(scores)
         _check_scores_differ(scores)
-        if threshold is None:
-            threshold = threshold_of(scores, t_fp, rule)
+        own = threshold_of(scores, t_fp, rule)
+        threshold = own if threshold is None else threshold
         names = [] if volumes is None else list(dict.fromkeys(volumes))
         if volumes is not None and len(volumes) != len(scores):
             raise ValueError(f"{len(volumes)} volume names for {len(scores)} scores.")
         values, order = scores.sort()
         numbers = None if volumes is None else torch.tensor([names.index(volume) for volume in volumes])[order]
         limit = None if numbers is None else _volume_limit(values, numbers, threshold)
-        record = dict(made_with or {})
-        return cls(values, threshold, float(t_fp), rule, limit, len(names), source, numbers, record)
+        return cls(values, threshold, float(t_fp), rule, limit, len(names), source, numbers)
 
     def check(self, threshold: float | None = None) -> None:
         """

@@ -3,7 +3,7 @@
 """Detection by how the power of an image is spread over its frequencies."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -64,6 +64,10 @@ class RadialLogPower(Detector):
         self.register_buffer("mean", torch.full((channels * bins,), torch.nan))
         self.register_buffer("precision", torch.full((channels * bins, channels * bins), torch.nan))
 
+    @classmethod
+    def example(cls, spatial_size: Sequence[int]) -> Self:
+        return cls(bins=4)
+
     def profile(self, views: Views) -> torch.Tensor:
         """
         The mean log power in each ring, (B, C * bins).
@@ -82,19 +86,15 @@ class RadialLogPower(Detector):
         by_ring = torch.log(power + self.floor).flatten(2).index_select(2, torch.from_numpy(order).to(power.device))
         return torch.stack([ring.mean(dim=2) for ring in by_ring.split(counts, dim=2)], dim=2).flatten(1)
 
-    @torch.no_grad()
-    def fit(self, images: Iterable[torch.Tensor]) -> Self:
+    def _fit(self, views: Iterable[Views]) -> None:
         """
         Fit mean and covariance of the profile. The covariance is shrunk as Ledoit and Wolf (2004) have it, since
         neighboring rings go together and images may be few.
 
-        Args:
-            images: single clean training images, (C, H, W[, D]).
-
         Raises:
             ValueError: for fewer than two images, images that are not finite, or images that are all the same.
         """
-        profiles = [self.profile(Views(image[None]))[0].cpu().double() for image in images]
+        profiles = [profile for each in views for profile in self.profile(each).cpu().double()]
         if len(profiles) < 2:
             raise ValueError(f"at least two images are needed to fit a covariance, got {len(profiles)}.")
         stacked = torch.stack(profiles).numpy()
@@ -105,7 +105,6 @@ class RadialLogPower(Detector):
         estimate = LedoitWolf().fit(stacked)
         self.mean.copy_(torch.from_numpy(estimate.location_))
         self.precision.copy_(torch.from_numpy(estimate.precision_))
-        return self
 
     def forward(self, views: Views) -> torch.Tensor:
         deviation = self.profile(views) - self.mean

@@ -71,11 +71,15 @@ class ReconstructionDetector(Detector):
         if domain != "space":
             if spatial_size is None:
                 raise ValueError("a detector in the frequency domain needs the spatial_size of its images.")
+            size = ((2 if part == "real_imaginary" else 1) * channels, *spatial_size)
             # NaN until fitted: a detector whose scale was forgotten scores NaN, and NaN is rejected.
-            parts = 2 if part == "real_imaginary" else 1
-            unknown = torch.full((parts * channels, *spatial_size), torch.nan)
-            self.register_buffer("mean", unknown)
-            self.register_buffer("std", unknown.clone())
+            self.register_buffer("mean", torch.full(size, torch.nan if scaling != "none" else 0.0))
+            self.register_buffer("std", torch.full(size, torch.nan if scaling != "none" else 1.0))
+
+    @classmethod
+    def example(cls, spatial_size: Sequence[int]) -> Self:
+        kind = torch.nn.Conv2d if len(spatial_size) == 2 else torch.nn.Conv3d
+        return cls(kind(1, 1, 3, padding=1), spatial_size=spatial_size)
 
     def unscaled(self, views: Views) -> torch.Tensor:
         """The representation before standardization, (B, C, H, W[, D])."""
@@ -96,20 +100,8 @@ class ReconstructionDetector(Detector):
             )
         return view
 
-    def fit(self, images: Iterable[torch.Tensor]) -> Self:
-        """
-        Fit the scale on clean training images; does nothing in space.
-
-        Args:
-            images: single images, (C, H, W[, D]).
-        """
-        if self.domain == "space":
-            return self
-        if self.scaling == "none":
-            self.mean.zero_()
-            self.std.fill_(1.0)
-            return self
-        standardize = StandardizeFrequency.fit(self.unscaled(Views(image[None]))[0] for image in images)
+    def _fit(self, views: Iterable[Views]) -> None:
+        standardize = StandardizeFrequency.fit(spectrum for each in views for spectrum in self.unscaled(each))
         mean, scale = standardize.mean, standardize.scale
         if self.scaling == "global":
             # the deviation over all frequencies is that within each and that of their means
@@ -117,7 +109,6 @@ class ReconstructionDetector(Detector):
             mean = mean.mean()
         self.mean.copy_(mean.expand_as(self.mean))
         self.std.copy_(scale.expand_as(self.std))
-        return self
 
     def represent(self, views: Views) -> torch.Tensor:
         """What the network sees and reconstructs, (B, C, H, W[, D])."""

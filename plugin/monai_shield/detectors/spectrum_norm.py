@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from typing_extensions import Self
 
 from monai_shield.detectors.reconstruction import ReconstructionDetector
 
@@ -29,3 +30,7 @@ class SpectrumNorm(ReconstructionDetector):
     def __init__(self, spatial_size: Sequence[int], channels: int = 1) -> None:
         nothing = torch.nn.Threshold(math.inf, 0.0)  # 0 whatever it is given
         super().__init__(nothing, "frequency", spatial_size, channels)
+
+    @classmethod
+    def example(cls, spatial_size: Sequence[int]) -> Self:
+        return cls(spatial_size)

@@ -13,7 +13,7 @@ from monai.transforms import Compose
 from tqdm import tqdm
 
 from monai_shield.attacks import Attack
-from monai_shield.detectors import CombinedDetector, Detector, Views
+from monai_shield.detectors import Detector, Views
 from monai_shield.evaluation.cells import CellStore
 from monai_shield.evaluation.volume import AttackedVolume, file_sums, preprocessed_sums, subject_of
 from monai_shield.fingerprints import fingerprint_of
@@ -178,11 +178,5 @@ class ShieldEvaluation:
         }
 
     def _scores(self, views: Views) -> dict[str, torch.Tensor]:
-        detector = self.shield.detector
-        if isinstance(detector, CombinedDetector):
-            single = detector.single_scores(views)
-            scores = detector.standardized(single, views.foreground_share)
-            scores["combined"] = detector.combine(single, views.foreground_share)
-        else:
-            scores = {"combined": detector(views)}
-        return scores | {name: baseline(views) for name, baseline in self.baselines.items()}
+        score, parts = self.shield.detector.score_with_parts(views)
+        return parts | {"combined": score} | {name: baseline(views) for name, baseline in self.baselines.items()}
