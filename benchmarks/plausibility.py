@@ -105,8 +105,7 @@ def judged(file: Path, parser: ConfigParser, network: torch.nn.Module, plausible
         logits = inferer(image, network)
     nothing = ImageDecision(score=None, threshold=0.0, p_value=None, rejected=False, reason="")
     found = judge(nothing, plausible, 0, image, logits.as_tensor())
-    detector = shield_decision(logits)
-    return {"detector": detector["rejected"], "plausibility": found.rejected, "reason": found.reason}
+    return {"detector": shield_decision(logits).rejected, "plausibility": found.rejected, "reason": found.reason}
 
 
 def main(

@@ -378,13 +378,13 @@ def test_the_inferer_rejects_an_implausible_volume_and_leaves_a_clean_one_alone(
         first, second = map(shield_decision, decollate_batch(inferer(batch, sliced)))
     else:
         first, second = (shield_decision(inferer(each[None], sliced)) for each in (good, bad))
-    assert (first["rejected"], first["reason"], first["findings"]) == (False, "", [])
-    assert second["rejected"]
-    assert "skewness down-up" in second["reason"]
-    assert second["findings"]
+    assert (first.rejected, first.reason, first.findings) == (False, "", [])
+    assert second.rejected
+    assert "skewness down-up" in second.reason
+    assert second.findings
     plain = shield_decision(inferer(good.as_tensor()[None], sliced))
-    assert not plain["rejected"]
-    assert plain["findings"] == ["the image came without an affine: its plausibility was not checked"]
+    assert not plain.rejected
+    assert plain.findings == ["the image came without an affine: its plausibility was not checked"]
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -403,4 +403,4 @@ def test_whole_images_are_judged_too(dims):
     inferer = ShieldInferer(detector)
     for image, rejected in ((load(7), False), (load(7).transpose(-1, -2), True)):
         decision = shield_decision(inferer(image[None], sliced))
-        assert decision["rejected"] == rejected == bool(decision["findings"]), decision
+        assert decision.rejected == rejected == bool(decision.findings), decision

@@ -1,7 +1,6 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
 import copy
-import json
 import weakref
 
 import pytest
@@ -52,7 +51,7 @@ def networks(dims, channels=1):
 
 
 def decisions(prediction):
-    return [json.loads(decision) for decision in prediction.meta["shield"]]
+    return prediction.meta["shield"]
 
 
 @pytest.mark.parametrize("reforms", [True, False])
@@ -66,11 +65,11 @@ def test_whole_images_as_by_hand(dims, reforms):
     score = (image - detector.network(image)).flatten(1).norm(dim=1)
     clean = detector.calibration.scores
     for number, decision in enumerate(decisions(out)):
-        assert decision["score"] == pytest.approx(float(score[number]), rel=1e-5)
-        assert decision["threshold"] == detector.calibration.threshold
-        assert decision["p_value"] == (1 + int((clean >= decision["score"]).sum())) / 61
-        assert decision["rejected"] == (decision["score"] > decision["threshold"]) == bool(decision["reason"])
-    assert {decision["rejected"] for decision in decisions(out)} == {True, False}
+        assert decision.score == pytest.approx(float(score[number]), rel=1e-5)
+        assert decision.threshold == detector.calibration.threshold
+        assert decision.p_value == (1 + int((clean >= decision.score).sum())) / 61
+        assert decision.rejected == (decision.score > decision.threshold) == bool(decision.reason)
+    assert {decision.rejected for decision in decisions(out)} == {True, False}
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -90,17 +89,17 @@ def test_sliced_volumes_as_by_hand(axis):
             expected = target(reformer(image))[0]
             torch.testing.assert_close(out[number].as_tensor().select(axis + 1, index), expected)
         scores = [float((x - detector.network(x)).norm()) if x.any() else None for x in kept]
-        assert decision["slice_axis"] == axis
-        assert decision["slice_scores"] == [s if s is None else pytest.approx(s, rel=1e-5) for s in scores]
-        rejected = [s is not None and s > decision["slice_threshold"] for s in scores]
-        assert decision["slice_rejected"] == rejected
-        assert [p is None for p in decision["slice_p_values"]] == [s is None for s in scores]
-        assert decision["scored"] == count - 2 * number
-        assert decision["score"] == pytest.approx(sum(rejected) / decision["scored"])
-        assert decision["threshold"] == limit
-        assert decision["rejected"] == (decision["score"] > limit) == bool(decision["reason"])
-        assert decision["p_value"] is None
-    assert decisions(out)[1]["rejected"]
+        assert decision.slice_axis == axis
+        assert decision.slice_scores == [s if s is None else pytest.approx(s, rel=1e-5) for s in scores]
+        rejected = [s is not None and s > decision.slice_threshold for s in scores]
+        assert decision.slice_rejected == rejected
+        assert [p is None for p in decision.slice_p_values] == [s is None for s in scores]
+        assert decision.scored == count - 2 * number
+        assert decision.score == pytest.approx(sum(rejected) / decision.scored)
+        assert decision.threshold == limit
+        assert decision.rejected == (decision.score > limit) == bool(decision.reason)
+        assert decision.p_value is None
+    assert decisions(out)[1].rejected
 
 
 @torch.no_grad()
@@ -111,7 +110,7 @@ def test_neither_batch_size_nor_batch_mates_matter():
     for number in range(3):
         alone = ShieldInferer(detector, reformer, slice_axis=0, batch_size=1)(volume[number : number + 1], target)
         torch.testing.assert_close(alone[0].as_tensor(), whole[number].as_tensor())
-        assert decisions(alone)[0]["slice_scores"] == pytest.approx(decisions(whole)[number]["slice_scores"], rel=1e-5)
+        assert decisions(alone)[0].slice_scores == pytest.approx(decisions(whole)[number].slice_scores, rel=1e-5)
 
 
 @pytest.mark.parametrize("axis", [None, 0])
@@ -123,7 +122,7 @@ def test_each_image_keeps_its_own_decision_and_meta_data_when_a_batch_is_taken_a
     batch = list_data_collate([{"image": item} for item in items])["image"]
     out = ShieldInferer(detector, reformer, slice_axis=axis)(batch, target)
     expected = decisions(out)
-    assert len({decision["score" if axis is None else "slice_scores"].__repr__() for decision in expected}) == 3
+    assert len({repr(decision.score if axis is None else decision.slice_scores) for decision in expected}) == 3
     assert isinstance(out, MetaTensor)
     for apart in (decollate_batch(out), decollate_batch({"pred": out}), list(out), [out[0], out[1], out[2]]):
         for number, item in enumerate(apart):
@@ -152,7 +151,7 @@ def test_an_unbatched_image_made_a_batch_of_one_keeps_its_meta_data():
     image.push_applied_operation({"class": "something"})
     out = ShieldInferer(detector, slice_axis=0)(image[None], target)[0]
     assert out.shape == (3, 4, 8, 8)
-    assert shield_decision(out)["scored"] == 4
+    assert shield_decision(out).scored == 4
     assert out.meta["name"] == "image"
     torch.testing.assert_close(out.affine, image.affine)
     assert out.applied_operations == image.applied_operations
@@ -164,13 +163,13 @@ def test_a_score_that_is_not_a_number_is_rejected(axis):
     detector = Given(lambda image: torch.full((len(image),), torch.nan))
     out = ShieldInferer(detector, slice_axis=axis)(torch.rand(1, 1, 4, 8, 8), target)
     (decision,) = decisions(out)
-    assert decision["rejected"]
-    assert decision["reason"]
+    assert decision.rejected
+    assert decision.reason
     if axis is None:
-        assert decision["score"] is None
-        assert decision["reason"] == "its score is not a number"
+        assert decision.score is None
+        assert decision.reason == "its score is not a number"
     else:
-        assert decision["slice_rejected"] == [True] * 4
+        assert decision.slice_rejected == [True] * 4
 
 
 def test_what_cannot_be_scored_is_rejected():
@@ -180,17 +179,17 @@ def test_what_cannot_be_scored_is_rejected():
     image[0, 0, 0, :2] = 1  # 2 % is not more than 2 %
     image[1, 0, 0, :3] = 1
     few, enough = decisions(ShieldInferer(detector)(image, target))
-    assert few["rejected"]
-    assert few["score"] is few["p_value"] is None
-    assert few["reason"] == "it bears too little foreground to be scored"
-    assert not enough["rejected"]
+    assert few.rejected
+    assert few.score is few.p_value is None
+    assert few.reason == "it bears too little foreground to be scored"
+    assert not enough.rejected
     volume = torch.zeros(1, 1, 10, 10, 10)
     volume[..., 0, 0] = 1
     (decision,) = decisions(ShieldInferer(detector, slice_axis=0)(volume, target))
-    assert decision["rejected"]
-    assert decision["scored"] == 0
-    assert decision["score"] is None
-    assert decision["reason"] == "no slice bears enough foreground to be scored"
+    assert decision.rejected
+    assert decision.scored == 0
+    assert decision.score is None
+    assert decision.reason == "no slice bears enough foreground to be scored"
 
 
 @pytest.mark.parametrize(("bright", "rejected"), [(2, False), (3, True)])
@@ -201,9 +200,9 @@ def test_a_volume_is_rejected_beyond_the_largest_share_seen(bright, rejected):
     volume[0, 0, :bright] = 0.9
     out = ShieldInferer(Given(mean_over_foreground, volume_limit=0.25), slice_axis=0)(volume, target)
     (decision,) = decisions(out)
-    assert decision["score"] == bright / 8
-    assert decision["rejected"] == rejected
-    assert (f"{bright} of 8 slices" in decision["reason"]) == rejected
+    assert decision.score == bright / 8
+    assert decision.rejected == rejected
+    assert (f"{bright} of 8 slices" in decision.reason) == rejected
 
 
 @pytest.mark.parametrize("count", [7, 20, 30, 60, 70, 90])
@@ -216,8 +215,8 @@ def test_the_very_volume_that_set_the_limit_is_not_beyond_it(count):
         scores = mean_over_foreground(volume[0, 0, :, None])
         detector.calibration = Calibration.fit(scores, t_fp, "empirical", volumes=["volume"] * count)
         (decision,) = decisions(ShieldInferer(detector, slice_axis=0, batch_size=count)(volume, target))
-        assert decision["score"] == decision["threshold"] == int(t_fp * count + 1e-9) / count
-        assert not decision["rejected"]
+        assert decision.score == decision.threshold == int(t_fp * count + 1e-9) / count
+        assert not decision.rejected
 
 
 def test_told_to_raise_it_raises():
@@ -314,7 +313,7 @@ def test_bfloat16_where_the_caller_asks():
     target, reformer, detector = (module.to(torch.bfloat16) for module in networks(2))
     out = ShieldInferer(detector, reformer)(torch.rand(2, 1, 8, 8, dtype=torch.bfloat16), target)
     assert out.dtype == torch.bfloat16
-    assert all(decision["score"] > 0 for decision in decisions(out))
+    assert all(decision.score > 0 for decision in decisions(out))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -328,8 +327,8 @@ def test_the_same_on_cuda(axis):
     assert there.is_cuda
     torch.testing.assert_close(there.as_tensor().cpu(), here.as_tensor(), rtol=1e-2, atol=1e-3)
     for a, b in zip(decisions(there), decisions(here)):
-        assert a["rejected"] == b["rejected"]
-        assert a["score"] == pytest.approx(b["score"], rel=1e-2)
+        assert a.rejected == b.rejected
+        assert a.score == pytest.approx(b.score, rel=1e-2)
 
 
 class Logits(torch.nn.Module):
@@ -369,8 +368,8 @@ def test_one_sigmoid_is_defended_as_the_softmax_over_two_classes_that_it_is(kind
         detector.calibration = Calibration.fit(scores)
         image = torch.cat([clean[scores.argsort()[:3]], strange])
         out = ShieldInferer(detector, blur, batch_size=4)(image, target)
-        found.append((scores, torch.tensor([each["score"] for each in decisions(out)])))
-        assert [each["rejected"] for each in decisions(out)] == [False] * 3 + [True] * 3
+        found.append((scores, torch.tensor([each.score for each in decisions(out)])))
+        assert [each.rejected for each in decisions(out)] == [False] * 3 + [True] * 3
     torch.testing.assert_close(*found)
 
 
@@ -389,7 +388,7 @@ def test_a_declared_head_is_the_detector_s(dims):
         inside = image[:, 0] > 0.05
         expected = [float(values[foreground].mean()) for values, foreground in zip(entropy, inside)]
         out = ShieldInferer(detector, head=head)(image, target)
-        assert [each["score"] for each in decisions(out)] == pytest.approx(expected, rel=1e-5)
+        assert [each.score for each in decisions(out)] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_softmax_over_one_channel_is_refused_whatever_the_detector():

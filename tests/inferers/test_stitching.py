@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A shield inside of what stitches windows together: an error or its decision, never a plain label."""
 
-import json
 import logging
 
 import pytest
@@ -80,13 +79,13 @@ def test_around_its_decision_is_in_the_result(stitcher, strange):
     image = image_of(dims, strange)
     out = ShieldInferer(Brightest())(image, lambda x: inferer(x, network))
     torch.testing.assert_close(out.as_tensor(), network(image))
-    (decision,) = map(json.loads, out.meta["shield"])
-    assert decision["rejected"] == strange
+    (decision,) = out.meta["shield"]
+    assert decision.rejected == strange
     sliced = ShieldInferer(Brightest(), slice_axis=0)
     if dims == 3:
         windows = SlidingWindowInferer((8, 8))
-        (decision,) = map(json.loads, sliced(image, lambda x: windows(x, network)).meta["shield"])
-        assert decision["slice_rejected"] == [strange and number == 2 for number in range(16)]
+        (decision,) = sliced(image, lambda x: windows(x, network)).meta["shield"]
+        assert decision.slice_rejected == [strange and number == 2 for number in range(16)]
 
 
 def test_inside_it_may_raise(stitcher):

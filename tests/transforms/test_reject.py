@@ -1,12 +1,14 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import AsDiscrete
 
+from monai_shield.inferers import ImageDecision, VolumeDecision
 from monai_shield.transforms import ApplyShieldd, empty_rejected, shield_decision
 
 #: From the logits of a network with a softmax or with a sigmoid head to its label.
@@ -18,9 +20,11 @@ HEADS = {
 
 
 def decision(rejected=False, slices=None, axis=0):
-    return {"rejected": rejected, "score": 0.5} | (
-        {} if slices is None else {"slice_rejected": slices, "slice_axis": axis}
-    )
+    whole = {"score": 0.5, "threshold": 0.4, "p_value": None, "rejected": rejected, "reason": "why"}
+    if slices is None:
+        return ImageDecision(**whole)
+    every = {"slice_scores": [0.0] * len(slices), "slice_p_values": [1.0] * len(slices), "slice_rejected": slices}
+    return VolumeDecision(**whole, **every, scored=len(slices), slice_axis=axis, slice_threshold=0.5)
 
 
 def label(head, *shape):
@@ -65,9 +69,10 @@ def prediction(made):
 @pytest.mark.parametrize("rejected", [True, False])
 @pytest.mark.parametrize("on_reject", ["empty", "keep"])
 def test_the_decision_goes_on_in_plain_json_beside_what_is_there(on_reject, rejected):
-    data = {"pred": prediction(json.dumps(decision(rejected))), "result": {"other": 1}, "image": "scan.nii"}
+    made = decision(rejected, [False] * 4)
+    data = {"pred": prediction(made), "result": {"other": 1}, "image": "scan.nii"}
     done = ApplyShieldd("pred", on_reject)(data)
-    assert done["result"] == {"other": 1, "shield": decision(rejected)}
+    assert done["result"] == {"other": 1, "shield": asdict(made)}
     assert json.loads(json.dumps(done["result"], allow_nan=False)) == done["result"]
     assert bool(done["pred"].any()) == (on_reject == "keep" or not rejected)
     assert isinstance(done["pred"], MetaTensor)
@@ -80,7 +85,7 @@ def test_the_decision_goes_on_in_plain_json_beside_what_is_there(on_reject, reje
 
 
 def test_a_batch_of_one_is_as_good_as_its_only_image():
-    assert shield_decision(prediction([json.dumps(decision(True))])) == decision(True)
+    assert shield_decision(prediction([decision(True)])) == decision(True)
 
 
 def test_without_a_decision_of_its_own_no_label_goes_out():
@@ -89,7 +94,7 @@ def test_without_a_decision_of_its_own_no_label_goes_out():
     with pytest.raises(KeyError, match="no decision of a shield"):
         ApplyShieldd("pred")({"pred": torch.ones(1, 4, 4)})
     with pytest.raises(ValueError, match="decisions of 2 images"):
-        ApplyShieldd("pred")({"pred": prediction([json.dumps(decision())] * 2)})
+        ApplyShieldd("pred")({"pred": prediction([decision()] * 2)})
 
 
 def test_keys():

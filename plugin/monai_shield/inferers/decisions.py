@@ -3,10 +3,12 @@
 """From scores to decisions: of an image, of a volume, and what clean subjects make of it."""
 
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from monai.data import MetaTensor
+from torch.utils.data._utils.collate import default_collate_fn_map
+from typing_extensions import Self
 
 from monai_shield.detectors import (
     Calibration,
@@ -25,7 +27,9 @@ Decision = TypeVar("Decision", bound="ImageDecision")
 @dataclass(frozen=True)
 class ImageDecision:
     """
-    What the shield thinks of one image.
+    What the shield thinks of one image, in plain numbers and words.
+
+    It stays whole where MONAI takes a batch apart or puts one together.
 
     Args:
         score: the detector's score; None where it was not scored.
@@ -42,6 +46,21 @@ class ImageDecision:
     rejected: bool
     reason: str
     findings: list[str] = field(default_factory=list, kw_only=True)
+
+    #: With :meth:`item`, what MONAI's decollation knows a scalar by: of anything else it refuses to make a list.
+    ndim: ClassVar[int] = 0
+
+    def item(self) -> Self:
+        """The decision itself, see `ndim`."""
+        return self
+
+
+def _keep(decisions: list[ImageDecision], **_: Any) -> list[ImageDecision]:
+    return decisions
+
+
+#: How torch is told to make a batch of things it does not know.
+default_collate_fn_map[ImageDecision] = _keep
 
 
 @dataclass(frozen=True)

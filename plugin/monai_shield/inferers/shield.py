@@ -2,10 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shield: detect, reform, segment, as a MONAI inferer around a target that is not changed."""
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
@@ -31,9 +29,8 @@ class ShieldInferer(Inferer):
     """
     Shield a network at inference: score each image, reform it, and let the unchanged target segment the reformed one.
 
-    It returns logits like any inferer. For each image of the batch ``meta["shield"]`` of the returned MetaTensor holds
-    the decision (see :class:`ImageDecision`, :class:`VolumeDecision`) in JSON, since MONAI's decollation takes apart
-    every container but leaves strings whole; :func:`~monai_shield.transforms.shield_decision` reads it, and
+    It returns logits like any inferer. ``meta["shield"]`` of the returned MetaTensor holds a decision for each image of
+    the batch, an :class:`ImageDecision` or a :class:`VolumeDecision`; after decollation, that of the image.
     :class:`~monai_shield.transforms.ApplyShieldd` acts on it. Nothing is emptied here.
 
     It goes around an inferer that cuts an image into windows, ``shield(image, lambda x: windows(x, network))``, not
@@ -230,5 +227,5 @@ def _with_decisions(logits: torch.Tensor, inputs: torch.Tensor, decisions: Seque
         affine = torch.eye(inputs.ndim - 1, dtype=torch.float64).repeat(len(inputs), 1, 1)
         out = MetaTensor(logits, meta={"affine": affine}, applied_operations=[[] for _ in inputs])
         out.is_batch = True
-    out.meta["shield"] = [json.dumps(asdict(decision), allow_nan=False) for decision in decisions]
+    out.meta["shield"] = list(decisions)
     return out

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of a rejected image's label: it is emptied, and the decision goes on in words and numbers."""
 
-import json
 from collections.abc import Hashable, Mapping
+from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
@@ -12,12 +12,15 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 
-def shield_decision(prediction: torch.Tensor) -> dict[str, Any]:
+def shield_decision(prediction: torch.Tensor) -> Any:
     """
-    The decision of a :class:`~monai_shield.inferers.ShieldInferer` on a single image, in plain JSON types.
+    The decision of a :class:`~monai_shield.inferers.ShieldInferer` on a single image.
 
     Args:
         prediction: of one image, or of a batch of one.
+
+    Returns:
+        an :class:`~monai_shield.inferers.ImageDecision`, or a :class:`~monai_shield.inferers.VolumeDecision`.
 
     Raises:
         KeyError: where it bears no decision: it did not come through a shield.
@@ -26,14 +29,14 @@ def shield_decision(prediction: torch.Tensor) -> dict[str, Any]:
     decision = prediction.meta.get("shield") if isinstance(prediction, MetaTensor) else None
     if decision is None:
         raise KeyError("the prediction bears no decision of a shield: did it come through a ShieldInferer?")
-    if not isinstance(decision, str):  # a batch that was indexed, not decollated, as MONAI Label does
+    if isinstance(decision, list):  # a batch that was indexed, not decollated, as MONAI Label does
         if len(decision) != 1:
             raise ValueError(f"the prediction bears the decisions of {len(decision)} images: decollate it first.")
         decision = decision[0]
-    return json.loads(decision)
+    return decision
 
 
-def empty_rejected(label: torch.Tensor, decision: Mapping[str, Any]) -> torch.Tensor:
+def empty_rejected(label: torch.Tensor, decision: Any) -> torch.Tensor:
     """
     Empty the label of a rejected image; of a volume that passed, the label of its rejected slices.
 
@@ -43,13 +46,16 @@ def empty_rejected(label: torch.Tensor, decision: Mapping[str, Any]) -> torch.Te
 
     Returns:
         a label of the same shape, 0 where rejected.
+
+    Raises:
+        ValueError: where the volume has another number of slices than the label.
     """
-    if decision["rejected"]:
+    if decision.rejected:
         return torch.zeros_like(label)
-    rejected = decision.get("slice_rejected")
-    if not rejected or not any(rejected):
+    rejected = getattr(decision, "slice_rejected", [])
+    if not any(rejected):
         return label
-    axis = decision["slice_axis"] + 1
+    axis = decision.slice_axis + 1
     if len(rejected) != label.shape[axis]:
         raise ValueError(f"{len(rejected)} decisions for {label.shape[axis]} slices: apply before geometry is undone.")
     out = label.clone()
@@ -93,7 +99,7 @@ class ApplyShieldd(MapTransform):
             decision = shield_decision(d[key])
             if self.on_reject == "empty":
                 d[key] = empty_rejected(d[key], decision)
-            d[self.result_key] = {**(d.get(self.result_key) or {}), "shield": decision}
+            d[self.result_key] = {**(d.get(self.result_key) or {}), "shield": asdict(decision)}
         return d
 
 
