@@ -71,8 +71,8 @@ def test_the_score_comes_with_that_of_each_part(kind: type[Detector], size: tupl
 
 
 def test_has_a_source(kind: type[Detector], size: tuple[int, ...]) -> None:
-    assert kind.info["title"]
-    assert kind.info["source"]
+    assert kind.info.name
+    assert kind.info.paper
 
 
 def test_what_is_fitted_stays_as_it_is(kind: type[Detector], size: tuple[int, ...]) -> None:

@@ -12,6 +12,7 @@ from typing_extensions import Self
 from monai_shield.detectors.calibration import Calibration, Rule
 from monai_shield.detectors.precision import at_least_float32, full_precision
 from monai_shield.detectors.views import Views
+from monai_shield.info import Info
 
 
 class UncalibratedError(RuntimeError):
@@ -31,11 +32,11 @@ class Detector(torch.nn.Module):
     The calibration is a state of its own that travels with the weights, in ``state_dict``.
 
     Attributes:
-        info: where it comes from, for tables and docs: title and source.
+        info: where it comes from, for tables and docs.
         spatial_dims: of the images that it can score.
     """
 
-    info: dict[str, str] = {"title": "", "source": ""}  # noqa: RUF012 - a constant record of each class
+    info: ClassVar[Info]
     spatial_dims: ClassVar[tuple[int, ...]] = (2, 3)
 
     def __init__(self) -> None:

@@ -9,6 +9,7 @@ import torch
 from monai_shield.detectors.base import Detector
 from monai_shield.detectors.precision import at_least_float32
 from monai_shield.detectors.views import Views
+from monai_shield.info import Info
 from monai_shield.transforms.spectrum import frequency_radius
 
 
@@ -20,7 +21,7 @@ class HighFrequencyEnergy(Detector):
         radius: r in cycles per pixel; 0.5 is the highest frequency along an axis.
     """
 
-    info = {"title": "energy above a radius", "source": "none needed"}  # noqa: RUF012
+    info = Info("energy above a radius", "a baseline that needs no training")
 
     def __init__(self, radius: float = 0.37) -> None:
         super().__init__()
@@ -48,7 +49,7 @@ class LaplacianNoise(Detector):
     lowers it and fine structure raises it: it is to be judged against images that show as much.
     """
 
-    info = {"title": "noise by Laplacians", "source": "doi 10.1006/cviu.1996.0060"}  # noqa: RUF012
+    info = Info("noise by Laplacians", "Immerkaer, Fast Noise Variance Estimation", 1996, doi="10.1006/cviu.1996.0060")
     spatial_dims = (2,)
 
     def forward(self, views: Views) -> torch.Tensor:
@@ -72,7 +73,7 @@ class ZeroShare(Detector):
     It is here because any detector on skull-stripped images may be no more than this in disguise.
     """
 
-    info = {"title": "share of exact zeros", "source": "none needed"}  # noqa: RUF012
+    info = Info("share of exact zeros", "a baseline that needs no training")
 
     def forward(self, views: Views) -> torch.Tensor:
         return at_least_float32((views.image != 0).flatten(1).to(views.image.dtype)).mean(dim=1)

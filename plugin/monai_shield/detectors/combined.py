@@ -11,6 +11,7 @@ from monai_shield.detectors.base import Detector
 from monai_shield.detectors.composite import CompositeDetector
 from monai_shield.detectors.precision import full_precision
 from monai_shield.detectors.views import Views
+from monai_shield.info import Info
 
 
 class CombinedDetector(CompositeDetector):
@@ -34,7 +35,7 @@ class CombinedDetector(CompositeDetector):
         ValueError: for no detectors, an unknown rule, or a negative degree.
     """
 
-    info = {"title": "combined", "source": "arXiv 1705.09064"}  # noqa: RUF012
+    info = Info("combined", "Meng and Chen, MagNet: a Two-Pronged Defense", 2017, "1705.09064")
     weights: torch.Tensor
     deviation: torch.Tensor
     foreground_range: torch.Tensor

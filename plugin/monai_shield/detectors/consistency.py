@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from monai_shield.detectors.base import Detector
 from monai_shield.detectors.precision import at_least_float32, full_precision
 from monai_shield.detectors.views import Views
+from monai_shield.info import Info
 from monai_shield.networks.heads import Head, binary_logits, head_of
 
 
@@ -48,7 +49,7 @@ class PredictionConsistency(Detector):
             (Xu et al. 2018, arXiv 1704.01155), a baseline that costs nothing.
     """
 
-    info = {"title": "prediction consistency", "source": "arXiv 1705.09064"}  # noqa: RUF012
+    info = Info("prediction consistency", "Meng and Chen, MagNet: a Two-Pronged Defense", 2017, "1705.09064")
 
     def __init__(self, foreground_only: bool = True, reformer: torch.nn.Module | None = None) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from monai_shield.detectors.base import Detector
 from monai_shield.detectors.precision import at_least_float32, full_precision
 from monai_shield.detectors.views import Views
+from monai_shield.info import Info
 from monai_shield.networks.heads import Head, binary_logits, head_of
 
 
@@ -41,7 +42,12 @@ class MeanEntropy(Detector):
         foreground_only: average over the foreground instead of all pixels, so that a small head is not diluted.
     """
 
-    info = {"title": "entropy of the prediction", "source": "arXiv 1803.08533"}  # noqa: RUF012
+    info = Info(
+        "entropy of the prediction",
+        "Smith and Gal, Understanding Measures of Uncertainty for Adversarial Example Detection",
+        2018,
+        "1803.08533",
+    )
 
     def __init__(self, foreground_only: bool = True) -> None:
         super().__init__()

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from monai_shield.detectors.base import Detector
 from monai_shield.detectors.views import Views
+from monai_shield.info import Info
 from monai_shield.transforms.spectrum import frequency_radius
 
 
@@ -47,7 +48,12 @@ class RadialLogPower(Detector):
         ValueError: for numbers that are not positive.
     """
 
-    info = {"title": "radial log power", "source": "arXiv 2103.03000"}  # noqa: RUF012
+    info = Info(
+        "radial log power",
+        "Harder et al., SpectralDefense: Detecting Adversarial Attacks on CNNs in the Fourier Domain",
+        2021,
+        "2103.03000",
+    )
     mean: torch.Tensor
     precision: torch.Tensor
 

@@ -11,6 +11,7 @@ from typing_extensions import Self
 from monai_shield.detectors.base import Detector
 from monai_shield.detectors.precision import at_least_float32, in_own_type
 from monai_shield.detectors.views import Views
+from monai_shield.info import Info
 from monai_shield.transforms import StandardizeFrequency
 
 Domain = Literal["space", "frequency", "shifted_frequency"]
@@ -43,7 +44,12 @@ class ReconstructionDetector(Detector):
         ValueError: for an unknown domain, part or scaling, p below 1, or no spatial size in the frequency domain.
     """
 
-    info = {"title": "reconstruction error", "source": "arXiv 2009.11090"}  # noqa: RUF012
+    info = Info(
+        "reconstruction error",
+        "Park et al., Robustification of Segmentation Models Against Adversarial Perturbations in Medical Imaging",
+        2020,
+        "2009.11090",
+    )
     mean: torch.Tensor
     std: torch.Tensor
 

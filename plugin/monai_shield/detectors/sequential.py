@@ -13,6 +13,7 @@ from monai_shield.detectors.base import UncalibratedError
 from monai_shield.detectors.calibration import Calibration, Rule
 from monai_shield.detectors.composite import CompositeDetector
 from monai_shield.detectors.views import Views
+from monai_shield.info import Info
 
 BORDER = -1.0  # a score above it: some detector's is above its threshold
 
@@ -59,7 +60,7 @@ class SequentialDetector(CompositeDetector):
     Meng & Chen (2017), "MagNet: a Two-Pronged Defense against Adversarial Examples", https://arxiv.org/abs/1705.09064
     """
 
-    info = {"title": "sequential", "source": "arXiv 1705.09064"}  # noqa: RUF012
+    info = Info("sequential", "Meng and Chen, MagNet: a Two-Pronged Defense", 2017, "1705.09064")
 
     def calibrate(
         self,

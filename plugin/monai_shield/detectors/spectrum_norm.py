@@ -9,6 +9,7 @@ import torch
 from typing_extensions import Self
 
 from monai_shield.detectors.reconstruction import ReconstructionDetector
+from monai_shield.info import Info
 
 
 class SpectrumNorm(ReconstructionDetector):
@@ -25,7 +26,7 @@ class SpectrumNorm(ReconstructionDetector):
         channels: number of image channels.
     """
 
-    info = {"title": "norm of the standardized spectrum", "source": "arXiv 2009.11090, without its network"}  # noqa: RUF012
+    info = Info("norm of the standardized spectrum", "Park et al., without the network", 2020, "2009.11090")
 
     def __init__(self, spatial_size: Sequence[int], channels: int = 1) -> None:
         nothing = torch.nn.Threshold(math.inf, 0.0)  # 0 whatever it is given
