@@ -1,8 +1,6 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Fill the generated parts of the pages: tables from stored results, the API list from docstrings. ``make docs``."""
-
-from __future__ import annotations
+"""Fill the generated parts of the pages: tables from stored results, lists from docstrings. ``make docs``."""
 
 import csv
 import importlib
@@ -35,9 +33,45 @@ from reproduction.tables import MEASURES, all_targets, defense_tables, find
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "brain_mri_shield" / "docs"
 STUDY = ROOT / "reproduction" / "results"
-FURTHER = STUDY / "further"
 #: Columns of what a defense achieves, after its AUC.
 ACHIEVED = {"clean": "clean, undefended"} | MEASURES
+Results = Mapping[str, Any]
+
+
+def main() -> None:
+    """Fill all pages."""
+    for page, parts in page_parts().items():
+        fill_markers(page, parts)
+
+
+def page_parts() -> dict[Path, dict[str, str]]:
+    """Of every page that has generated parts: the name of their markers, and the text between."""
+    summary = json.loads((BUNDLE / "results.json").read_text())
+    study = json.loads((BUNDLE / "attack_study.json").read_text())
+    return {
+        ROOT / "README.md": {
+            "results": short_table(summary),
+            "clean": clean_table(summary),
+            "paper": row_by_row(json.loads((STUDY / "results.json").read_text())),
+        },
+        BUNDLE / "README.md": {
+            "clean": clean_table(summary),
+            "attacks": attack_table(summary),
+            "structures": structure_table(summary),
+            "provenance": provenance(summary),
+            **{f"{name} curve": curve(name) for name in ("target", "detector", "reformer")},
+        },
+        ROOT / "docs" / "attacks.md": {
+            "attacks": attack_list(),
+            "losses": by_name(LOSSES),
+            "targets": by_name(TARGETS),
+            "attack study": attack_study_table(study),
+            "attack study provenance": provenance(study),
+            "attack benchmark": (ROOT / "benchmarks" / "results" / "attacks.md").read_text(),
+        },
+        ROOT / "docs" / "api.md": {"api": api_list()},
+        **{folder / "README.md": shown_parts(folder) for folder in (STUDY, STUDY / "further")},
+    }
 
 
 def api_list() -> str:
@@ -48,6 +82,7 @@ def api_list() -> str:
         rows = []
         for name, value in sorted(vars(module).items()):
             ours = getattr(value, "__module__", "").startswith(f"monai_shield.{room}")
+            # a dictionary transform has three names
             alias = name.endswith(("D", "Dict")) and hasattr(module, name.removesuffix("Dict").removesuffix("D") + "d")
             if ours and not name.startswith("_") and not alias and inspect.getdoc(value):
                 rows.append([f"`{name}`", first_paragraph(value)])
@@ -82,61 +117,33 @@ def by_name(things: Mapping[str, object]) -> str:
 def curve(name: str) -> str:
     """A learning curve, as trained."""
     with (BUNDLE / "training" / f"{name}_curve.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return markdown_table(list(rows[0]), [list(row.values()) for row in rows])
+        header, *rows = csv.reader(file)
+    return markdown_table(header, rows)
 
 
-def provenance(summary: dict) -> str:
+def provenance(summary: Results) -> str:
     """What the numbers came from."""
-    facts = summary["provenance"]
-    return ", ".join(f"{key} {value}" for key, value in facts.items())
+    return ", ".join(f"{key} {value}" for key, value in summary["provenance"].items())
 
 
-def row_by_row(results: Mapping[str, Any], reasons: Mapping[str, str] | None = None) -> str:
-    """The rows of the paper's Table 1 beside ours, means of the targets, and why they differ."""
-    rows = []
-    for name, paper in PAPER_AUC.items():
-        where = {"detector": name, "target": MEAN, "attack": POOLED}
-        for row in find(results["detection"], **where, variant="exported"):
-            raw = find(results["detection"], **where, variant="raw")[0]["auc"]
-            why = [] if reasons is None else [reasons[name]]
-            ours = [number(auc, 1) for auc in (raw, row["auc"], row["adjusted"])]
-            rows.append([name, f"{paper['mean']:.1f}", *ours, *why])
-    header = ["AUC", "paper", "here, raw", "here, exported", "exported, given foreground"]
-    return markdown_table(header if reasons is None else [*header, "why"], rows)
+def shown_parts(folder: Path) -> dict[str, str]:
+    """
+    Of the parts of a study those that its page has markers for: all is too much without folds, and stands in
+    ``report.html``. One that these results have nothing of is empty.
+    """
+    parts = study_parts(json.loads((folder / "results.json").read_text()))
+    markers = re.findall(r"^<!-- ([^/].*) -->$", (folder / "README.md").read_text(), re.MULTILINE)
+    return {name: parts.get(name, "") for name in markers}
 
 
-def achieved(row: Mapping[str, Any]) -> list[str]:
-    """AUC of a defense, and its columns of Dice and shares."""
-    return [number(row["auc"], 1), *(number(row[key], 2) for key in ACHIEVED)]
-
-
-def one_defense(results: Mapping[str, Any], defense: str, adjusted: bool) -> str:
-    """What one defense achieves against the pooled attacks, exported, beside the paper's AUC of its detector."""
-    where = {"defense": defense, "attack": POOLED, "variant": "exported", "adjusted": adjusted}
-    rows = []
-    for target in all_targets(results):
-        for row in find(results["defenses"], target=target, **where):
-            paper = PAPER_AUC[row["detector"]][target]
-            rows.append([target, f"{paper:.1f}", *achieved(row)])
-    return markdown_table(["target", "AUC, paper", "AUC, here", *ACHIEVED.values()], rows)
-
-
-def attack_by_attack(results: Mapping[str, Any], defense: str, adjusted: bool) -> str:
-    """What one defense achieves against each attack on each target, exported."""
-    found = find(results["defenses"], defense=defense, variant="exported", adjusted=adjusted)
-    rows = [[row["target"], row["attack"], *achieved(row)] for row in found if row["attack"] != POOLED]
-    return markdown_table(["target", "attack", "AUC", *ACHIEVED.values()], rows)
-
-
-def study_parts(results: dict) -> dict[str, str]:
+def study_parts(results: Results) -> dict[str, str]:
     """The tables of the study of defenses by title, its figures by name, and what the numbers came from."""
     return {
         "row by row": row_by_row(results, json.loads((STUDY / "reasons.json").read_text())),
         "defense 13": one_defense(results, "13", adjusted=False),
-        "defense 13, given foreground": one_defense(results, "13", adjusted=True),
+        "defense 13, adjusted": one_defense(results, "13", adjusted=True),
         "defense 13, attack by attack": attack_by_attack(results, "13", adjusted=False),
-        "defense 13, attack by attack, given foreground": attack_by_attack(results, "13", adjusted=True),
+        "defense 13, attack by attack, adjusted": attack_by_attack(results, "13", adjusted=True),
         "median, attack by attack": attack_by_attack(results, "median", adjusted=False),
         "claims": claim_table(results),
         **defense_tables(results),
@@ -145,56 +152,40 @@ def study_parts(results: dict) -> dict[str, str]:
     }
 
 
-def fill_study(folder: Path = STUDY) -> bool:
-    """
-    Fill the page of a study of defenses where its results are there; returns whether it changed.
-
-    A page shows what it has markers for: all is too much without folds, and stands in ``report.html``.
-    """
-    page, file = folder / "README.md", folder / "results.json"
-    if not file.is_file():
-        return False
-    parts = study_parts(json.loads(file.read_text()))
-    # a table of which these results have nothing must not stay as it was
-    shown = re.findall(r"^<!-- ([^/].*) -->$", page.read_text(), re.MULTILINE)
-    return fill_markers(page, {name: parts.get(name, "") for name in shown})
+def row_by_row(results: Results, reasons: Mapping[str, str] | None = None) -> str:
+    """The rows of the paper's Table 1 beside ours, means of the targets, and why they differ."""
+    rows = []
+    for name, paper in PAPER_AUC.items():
+        where = {"detector": name, "target": MEAN, "attack": POOLED}
+        for row in find(results["detection"], **where, variant="exported"):
+            raw = find(results["detection"], **where, variant="raw")[0]["auc"]
+            ours = [number(auc, 1) for auc in (raw, row["auc"], row["adjusted"])]
+            rows.append([name, f"{paper['mean']:.1f}", *ours, *([] if reasons is None else [reasons[name]])])
+    header = ["AUC", "paper", "here, raw", "here, exported", "exported, adjusted"]
+    return markdown_table(header if reasons is None else [*header, "why"], rows)
 
 
-def main() -> bool:
-    """Fill all pages; returns whether one changed."""
-    summary = json.loads((BUNDLE / "results.json").read_text())
-    parts = {
-        "results": short_table(summary),
-        "clean": clean_table(summary),
-        "paper": row_by_row(json.loads((STUDY / "results.json").read_text())),
-    }
-    full = {
-        "clean": clean_table(summary),
-        "attacks": attack_table(summary),
-        "structures": structure_table(summary),
-        "provenance": provenance(summary),
-        "target curve": curve("target"),
-        "detector curve": curve("detector"),
-        "reformer curve": curve("reformer"),
-    }
-    study = json.loads((BUNDLE / "attack_study.json").read_text())
-    attacks = {
-        "attacks": attack_list(),
-        "losses": by_name(LOSSES),
-        "targets": by_name(TARGETS),
-        "attack study": attack_study_table(study),
-        "attack study provenance": provenance(study),
-        "attack benchmark": (ROOT / "benchmarks" / "results" / "attacks.md").read_text(),
-    }
-    changed = [
-        fill_markers(ROOT / "README.md", parts),
-        fill_markers(BUNDLE / "README.md", full),
-        fill_markers(ROOT / "docs" / "attacks.md", attacks),
-        fill_markers(ROOT / "docs" / "api.md", {"api": api_list()}),
-        fill_study(),
-        fill_study(FURTHER),
+def achieved(row: Results) -> list[str]:
+    """AUC of a defense, and its columns of Dice and shares."""
+    return [number(row["auc"], 1), *(number(row[key], 2) for key in ACHIEVED)]
+
+
+def one_defense(results: Results, defense: str, adjusted: bool) -> str:
+    """What one defense achieves against the pooled attacks, exported, beside the paper's AUC of its detector."""
+    where = {"defense": defense, "attack": POOLED, "variant": "exported", "adjusted": adjusted}
+    rows = [
+        [target, f"{PAPER_AUC[row['detector']][target]:.1f}", *achieved(row)]
+        for target in all_targets(results)
+        for row in find(results["defenses"], target=target, **where)
     ]
-    return any(changed)
+    return markdown_table(["target", "AUC, paper", "AUC, here", *ACHIEVED.values()], rows)
+
+
+def attack_by_attack(results: Results, defense: str, adjusted: bool) -> str:
+    """What one defense achieves against each attack on each target, exported."""
+    found = find(results["defenses"], defense=defense, variant="exported", adjusted=adjusted)
+    rows = [[row["target"], row["attack"], *achieved(row)] for row in found if row["attack"] != POOLED]
+    return markdown_table(["target", "attack", "AUC", *ACHIEVED.values()], rows)
 
 
 if __name__ == "__main__":

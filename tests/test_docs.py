@@ -2,92 +2,93 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages say what the repository says."""
 
-from __future__ import annotations
-
-import importlib.util
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from docs import build
+from monai_shield.evaluation.tables import fill_markers
+from reproduction.tables import find
+
 ROOT = Path(__file__).parents[1]
+STUDY = ROOT / "reproduction" / "results"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("bundles/*/docs/README.md"))]
+PAGES += sorted(STUDY.rglob("README.md"))
 
 
-@pytest.fixture(scope="module")
-def build() -> ModuleType:
-    """docs/build.py"""
-    spec = importlib.util.spec_from_file_location("build_pages", ROOT / "docs" / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def filled(page: Path, parts: Mapping[str, str], folder: Path) -> str:
+    """What a page would be with these parts; the page itself stays as it is."""
+    copy = folder / "page.md"
+    copy.write_text(page.read_text())
+    fill_markers(copy, parts)
+    return copy.read_text()
 
 
-def test_generated_parts_are_up_to_date(build: ModuleType) -> None:
-    before = {page: page.read_text() for page in PAGES}
-    try:
-        assert build.main() is False, "run 'make docs'"
-    finally:
-        for page, text in before.items():
-            page.write_text(text)
+@pytest.mark.parametrize("page", build.page_parts(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_generated_parts_are_up_to_date(page: Path, tmp_path: Path) -> None:
+    assert filled(page, build.page_parts()[page], tmp_path) == page.read_text(), "run 'make docs'"
 
 
-def test_the_page_of_a_study_is_filled_from_its_results_and_only_then(
-    build: ModuleType, stored_study: tuple[dict, dict], tmp_path: Path
+@pytest.fixture
+def study_folder(stored_study: tuple[dict, dict], tmp_path: Path) -> Path:
+    """Results of a study, and its page as it is before it is filled."""
+    text = (STUDY / "README.md").read_text()
+    empty = re.sub(r"(<!-- ([^/].*?) -->\n).*?(<!-- /\2 -->)", r"\1\3", text, flags=re.DOTALL)
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "README.md").write_text(empty)
+    (tmp_path / "study" / "results.json").write_text(json.dumps(stored_study[0]))
+    return tmp_path / "study"
+
+
+def test_the_page_of_a_study_is_filled_from_its_results(
+    stored_study: tuple[dict, dict], study_folder: Path, tmp_path: Path
 ) -> None:
-    page = tmp_path / "README.md"
-    text = (ROOT / "reproduction" / "results" / "README.md").read_text()
-    page.write_text(re.sub(r"(<!-- ([^/].*?) -->\n).*?(<!-- /\2 -->)", r"\1\3", text, flags=re.DOTALL))
-    empty = page.read_text()
-    assert build.fill_study(tmp_path) is False
-    assert page.read_text() == empty
-    (tmp_path / "results.json").write_text(json.dumps(stored_study[0]))
-    assert build.fill_study(tmp_path) is True
-    filled = page.read_bytes()
-    assert not re.findall(r"<!-- [^/].*? -->\n+<!-- /", filled.decode())
-    assert "98.1" in filled.decode()  # what the paper reports stands beside what was found
+    page = filled(study_folder / "README.md", build.shown_parts(study_folder), tmp_path)
+    assert not re.findall(r"<!-- [^/].*? -->\n+<!-- /", page)
+    assert "98.1" in page  # what the paper reports stands beside what was found
     # what the page leaves out: detectors against single attacks, and what stands on the second one
-    second = (ROOT / "reproduction" / "results" / "further" / "README.md").read_text()
-    left = build.study_parts(stored_study[0]).keys() - set(re.findall(r"<!-- ([^/].*?) -->", text))
+    second = (STUDY / "further" / "README.md").read_text()
+    left = build.study_parts(stored_study[0]).keys() - set(re.findall(r"<!-- ([^/].*?) -->", page))
     left = {name for name in left if not name.startswith("AUC by detector, ")}
-    assert all("attack by attack" in name or name.startswith("Rivals, ") for name in left)
+    assert all("attack by attack" in name or name.startswith(("Rivals, ", "Baseline defenses, ")) for name in left)
     assert all(f"<!-- {name} -->" in second for name in left)
-    assert build.fill_study(tmp_path) is False
-    assert page.read_bytes() == filled
-    # a table that other results have nothing of does not stay
-    (tmp_path / "results.json").write_text(json.dumps(stored_study[0] | {"comparisons": []}))
-    assert build.fill_study(tmp_path) is True
-    emptied = re.findall(r"<!-- (.*?) -->\n+<!-- /", page.read_text())
+
+
+def test_a_table_that_other_results_have_nothing_of_does_not_stay(
+    stored_study: tuple[dict, dict], study_folder: Path, tmp_path: Path
+) -> None:
+    page = study_folder / "README.md"
+    page.write_text(filled(page, build.shown_parts(study_folder), tmp_path))
+    (study_folder / "results.json").write_text(json.dumps(stored_study[0] | {"comparisons": []}))
+    again = filled(page, build.shown_parts(study_folder), tmp_path)
+    emptied = re.findall(r"<!-- (.*?) -->\n+<!-- /", again)
     assert emptied == [f"Comparisons, {variant}" for variant in ("exported", "raw")]
 
 
-@pytest.mark.parametrize("folder", ["study", "study/further"])
-def test_every_target_of_a_study_that_is_told_of_has_learned(folder: str) -> None:
+@pytest.mark.parametrize("folder", [STUDY, STUDY / "further"], ids=lambda folder: folder.name)
+def test_every_target_of_a_study_that_is_told_of_has_learned(folder: Path) -> None:
     """An attack on a target that segments nothing tells nothing."""
-    targets = json.loads((ROOT / "docs" / folder / "results.json").read_text())["targets"]
+    targets = json.loads((folder / "results.json").read_text())["targets"]
     assert targets
     assert {row["target"]: row["dice"]["value"] for row in targets if not row["dice"]["value"] > 0.6} == {}
 
 
 def test_a_page_shows_of_a_study_what_it_has_markers_for(
-    build: ModuleType, stored_study: tuple[dict, dict], tmp_path: Path
+    stored_study: tuple[dict, dict], study_folder: Path, tmp_path: Path
 ) -> None:
-    results, page = stored_study[0], tmp_path / "README.md"
-    (tmp_path / "results.json").write_text(json.dumps(results))
+    results, page = stored_study[0], study_folder / "README.md"
     name = "defense 13, attack by attack"
     page.write_text(f"<!-- {name} -->\n<!-- /{name} -->\n<!-- no table -->\n")
     with pytest.raises(ValueError, match="no markers 'no table'"):
-        build.fill_study(tmp_path)
+        filled(page, build.shown_parts(study_folder), tmp_path)
     page.write_text(page.read_text() + "old\n<!-- /no table -->\n")
-    assert build.fill_study(tmp_path) is True
-    lines = page.read_text().splitlines()
+    lines = filled(page, build.shown_parts(study_folder), tmp_path).splitlines()
     rows = [re.split(r"\s*\|\s*", line)[1:] for line in lines if line.startswith("| ")]
     where = {"defense": "13", "variant": "exported", "adjusted": False}
-    found = [row for row in build.find(results["defenses"], **where) if row["attack"] != "pooled"]
+    found = [row for row in find(results["defenses"], **where) if row["attack"] != "pooled"]
     assert len(found) == 3 * 2
     assert [row[:2] for row in rows] == [["target", "attack"], *([row["target"], row["attack"]] for row in found)]
     for shown, row in zip(rows[1:], found):
