@@ -40,8 +40,7 @@ def view():
 @pytest.fixture
 def scans():
     records = [{"position_mm": float(mm), "score": float(mm % 3)} for mm in (3, 1, 2)]
-    records.append({"position_mm": 4.0, "score": None})
-    return [figures.scan_scores("scan", records, attacked=False)]
+    return {"clean": [*records, {"position_mm": 4.0, "score": None}]}
 
 
 def test_the_whole_picture_is_a_png_of_its_size(view, scans):
@@ -133,8 +132,6 @@ def test_every_structure_has_a_color_and_the_background_none(classes):
 
 
 def test_scores_are_drawn_in_order_with_threshold_and_slab(scans):
-    assert scans[0].positions == [1.0, 2.0, 3.0]
-    assert scans[0].scores == [1.0, 2.0, 0.0]
     figure = Figure()
     figures.draw_scores(figure, scans, 1.5, (0.5, 1.5))
     line, threshold = figure.axes[0].lines
@@ -145,5 +142,4 @@ def test_scores_are_drawn_in_order_with_threshold_and_slab(scans):
 
 
 def test_a_scan_without_any_score_can_be_drawn():
-    empty = figures.scan_scores("scan", [], attacked=True)
-    assert size_of_png(figures.png(figures.draw_scores, [empty], 1.0))
+    assert size_of_png(figures.png(figures.draw_scores, {"attacked": []}, 1.0))

@@ -9,16 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_shield.report.figures import (
-    SliceView,
-    draw_images,
-    draw_scores,
-    draw_segmentations,
-    draw_spectra,
-    one_figure,
-    png,
-    scan_scores,
-)
+from monai_shield.report import figures
 from monai_shield.report.pages import render_page
 from monai_shield.report.words import findings, headline
 from monai_shield.transforms import read_values
@@ -42,24 +33,21 @@ def render_demo(folder: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"'{root / RESULT}' is missing: run the demo first.")
     result = json.loads((root / RESULT).read_text())
     view = shown_slice(root, result)
-    scans = [
-        scan_scores(f"{name} scan", result["scans"][name]["slices"], attacked=name == "attacked")
-        for name in ("attacked", "clean")
-    ]
+    scans = {name: result["scans"][name]["slices"] for name in ("attacked", "clean")}
     scores = (scans, result["calibration"]["threshold"], result["slab_mm"])
     title = f"coronal slice at {result['shown_slice']['position_mm']} mm"
     with atomic_path(root / FIGURE) as temporary:
-        temporary.write_bytes(one_figure(view, *scores, title=title))
+        temporary.write_bytes(figures.one_figure(view, *scores, title=title))
     page = render_page(
         "demo.html",
         result=result,
         headline=headline(result),
         findings=findings(result),
         pictures={
-            "images": png(draw_images, view),
-            "spectra": png(draw_spectra, view),
-            "segmentations": png(draw_segmentations, view),
-            "scores": png(draw_scores, *scores, height=4.0),
+            "images": figures.png(figures.draw_images, view),
+            "spectra": figures.png(figures.draw_spectra, view),
+            "segmentations": figures.png(figures.draw_segmentations, view),
+            "scores": figures.png(figures.draw_scores, *scores, height=4.0),
         },
     )
     with atomic_path(root / PAGE) as temporary:
@@ -67,7 +55,7 @@ def render_demo(folder: str | Path) -> dict[str, Any]:
     return result
 
 
-def shown_slice(folder: str | Path, result: Mapping[str, Any]) -> SliceView:
+def shown_slice(folder: str | Path, result: Mapping[str, Any]) -> figures.SliceView:
     """The slice that the demo shows, read from its files."""
     files, shown = result["files"], result["shown_slice"]
     low, high = result["intensity_window"]
@@ -78,7 +66,7 @@ def shown_slice(folder: str | Path, result: Mapping[str, Any]) -> SliceView:
             raise FileNotFoundError(f"'{file}' is missing: run the demo again.")
         return np.take(read_values(file), shown["file_index"], axis=shown["file_axis"])
 
-    return SliceView(
+    return figures.SliceView(
         clean=(slice_of("clean") - low) / (high - low),
         attacked=(slice_of("attacked") - low) / (high - low),
         before=slice_of("clean, undefended"),

@@ -3,7 +3,7 @@
 """Pictures of an attack and of its defense: no global state, each function draws on the figure it is given."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ WIDTH = 10.0
 #: Height of the one with everything.
 HEIGHT = 14.2
 DPI = 100
-_CLEAN, _ATTACKED = "tab:blue", "tab:red"
+COLORS = {"clean": "tab:blue", "attacked": "tab:red"}
+Scans = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -49,24 +50,6 @@ class SliceView:
     classes: int
     spectrum_size: tuple[int, int]
     rejected: bool | None = None
-
-
-@dataclass(frozen=True)
-class SliceScores:
-    """
-    The scores of a scan's slices along the foreground.
-
-    Args:
-        name: of the scan.
-        positions: in mm, (S,).
-        scores: (S,).
-        color: to draw them in.
-    """
-
-    name: str
-    positions: Sequence[float]
-    scores: Sequence[float]
-    color: str
 
 
 def log_spectrum(image: np.ndarray, size: tuple[int, int] | None = None, shift: bool = True) -> np.ndarray:
@@ -137,15 +120,23 @@ def draw_spectra(figure: FigureBase, view: SliceView) -> None:
     figure.colorbar(shown, cax=scale, label="log magnitude")
 
 
-def draw_scores(
-    figure: FigureBase, scans: Sequence[SliceScores], threshold: float, slab: tuple[float, float] | None = None
-) -> None:
-    """The score of every slice along the foreground against the threshold; the attacked slab is shaded."""
+def draw_scores(figure: FigureBase, scans: Scans, threshold: float, slab: tuple[float, float] | None = None) -> None:
+    """
+    The score of every slice of each scan against the threshold, in order of its position; the attacked slab is shaded.
+
+    Args:
+        figure: to draw on.
+        scans: "clean" and "attacked" to the records of their slices: "position_mm" and "score".
+        threshold: of a slice.
+        slab: its ends, in mm.
+    """
     axes = figure.subplots(gridspec_kw={"left": 0.06, "right": 0.99, "bottom": 0.24, "top": 0.92})
     if slab is not None:
         axes.axvspan(*slab, color="tab:orange", alpha=0.18, lw=0, label="attacked slab")
-    for scan in scans:
-        axes.plot(scan.positions, scan.scores, color=scan.color, marker=".", ms=4, lw=1, label=scan.name)
+    for name, slices in scans.items():
+        points = sorted((each["position_mm"], each["score"]) for each in slices if each["score"] is not None)
+        positions, scores = ([point[i] for point in points] for i in range(2))
+        axes.plot(positions, scores, color=COLORS[name], marker=".", ms=4, lw=1, label=f"{name} scan")
     axes.axhline(threshold, color="black", ls="--", lw=1, label="threshold: rejected above")
     axes.set_xlabel("position of the coronal slice, mm (posterior – anterior)")
     axes.set_ylabel("score")
@@ -163,7 +154,7 @@ def png(draw: Callable[..., None], *arguments: Any, height: float = 3.6) -> byte
 
 
 def one_figure(
-    view: SliceView, scans: Sequence[SliceScores], threshold: float, slab: tuple[float, float] | None, title: str = ""
+    view: SliceView, scans: Scans, threshold: float, slab: tuple[float, float] | None, title: str = ""
 ) -> bytes:
     """A PNG file of everything: images, segmentations, spectra and scores, from top to bottom."""
     figure = Figure((WIDTH, HEIGHT), dpi=DPI)
@@ -175,13 +166,6 @@ def one_figure(
     draw_spectra(spectra, view)
     draw_scores(scores, scans, threshold, slab)
     return rendered(figure)
-
-
-def scan_scores(name: str, slices: Sequence[dict[str, Any]], attacked: bool) -> SliceScores:
-    """The scored slices of a scan, from their records ("position_mm", "score"), in order of their position."""
-    found = sorted((each["position_mm"], each["score"]) for each in slices if each["score"] is not None)
-    positions, scores = ([pair[i] for pair in found] for i in range(2))
-    return SliceScores(name, positions, scores, _ATTACKED if attacked else _CLEAN)
 
 
 def rendered(figure: Figure, dpi: int = DPI) -> bytes:

@@ -6,8 +6,9 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError, select_autoescape
 
+from monai_shield.errors import UserError
 from monai_shield.evaluation.tables import digits
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -23,7 +24,7 @@ def render_page(template: str, folder: str | Path = TEMPLATES, **content: Any) -
         content: what the template needs, by name.
 
     Raises:
-        jinja2.TemplateError: where the template is missing, or needs something that is not given.
+        UserError: where the content lacks what the template needs.
     """
     environment = Environment(
         loader=FileSystemLoader([folder, TEMPLATES]),
@@ -34,7 +35,10 @@ def render_page(template: str, folder: str | Path = TEMPLATES, **content: Any) -
         keep_trailing_newline=True,
     )
     environment.filters |= {"base64": _base64, "digits": digits, "table_cells": table_cells}
-    return environment.get_template(template).render(content)
+    try:
+        return environment.get_template(template).render(content)
+    except UndefinedError as error:
+        raise UserError(f"the results lack what their page shows ({error.message}): make them anew.") from error
 
 
 def table_cells(markdown: str) -> list[list[str]]:
