@@ -29,8 +29,9 @@ def source_files(folder: str) -> list[Path]:
 
 
 def config_files() -> list[Path]:
-    """The configs of the bundles and those that bundles share."""
-    return sorted([*ROOT.glob("bundles/*/configs/*.json"), *ROOT.glob("configs/*/*.json")])
+    """The configs of the bundles and those that bundles share; not the metadata, whose layout is MONAI's."""
+    found = sorted([*ROOT.glob("bundles/*/configs/*.json"), *ROOT.glob("configs/*/*.json")])
+    return [file for file in found if file.name != "metadata.json"]
 
 
 def line_counts(folder: str) -> dict[str, int]:
