@@ -18,10 +18,10 @@ from monai_shield.evaluation import attack_study_table
 from monai_shield.evaluation.tables import (
     attack_table,
     clean_table,
+    digits,
     fill_markers,
     markdown_table,
     number,
-    short_table,
     structure_table,
 )
 from reproduction.claims import claim_table
@@ -29,6 +29,7 @@ from reproduction.image_set import MEAN, POOLED
 from reproduction.published import PAPER_AUC
 from reproduction.report.page import defense_captions
 from reproduction.tables import MEASURES, all_targets, defense_tables, find
+from tools.measure import facts
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "bundles" / "brain_mri_shield" / "docs"
@@ -50,7 +51,7 @@ def page_parts() -> dict[Path, dict[str, str]]:
     study = json.loads((BUNDLE / "attack_study.json").read_text())
     return {
         ROOT / "README.md": {
-            "results": short_table(summary),
+            "results": readme_table(summary),
             "clean": clean_table(summary),
             "paper": row_by_row(json.loads((STUDY / "results.json").read_text())),
         },
@@ -70,7 +71,8 @@ def page_parts() -> dict[Path, dict[str, str]]:
             "attack benchmark": (ROOT / "benchmarks" / "results" / "attacks.md").read_text(),
         },
         ROOT / "docs" / "api.md": {"api": api_list()},
-        **{folder / "README.md": shown_parts(folder) for folder in (STUDY, STUDY / "further")},
+        ROOT / "docs" / "architecture.md": {"measures": measures()},
+        **{page: shown_parts(page) for folder in (STUDY, STUDY / "further") for page in sorted(folder.glob("*.md"))},
     }
 
 
@@ -126,13 +128,35 @@ def provenance(summary: Results) -> str:
     return ", ".join(f"{key} {value}" for key, value in summary["provenance"].items())
 
 
-def shown_parts(folder: Path) -> dict[str, str]:
-    """
-    Of the parts of a study those that its page has markers for: all is too much without folds, and stands in
-    ``report.html``. One that these results have nothing of is empty.
-    """
-    parts = study_parts(json.loads((folder / "results.json").read_text()))
-    markers = re.findall(r"^<!-- ([^/].*) -->$", (folder / "README.md").read_text(), re.MULTILINE)
+def readme_table(summary: Results) -> str:
+    """The exported attacks, narrow enough for a laptop's window."""
+    header = ["attack", "AUC shield", "AUC median", "rejected", "Dice", "Dice repaired", "residual harm"]
+    first = next(iter(summary["attacks"].values()))
+    clean = [digits(value["value"], 2) for value in (first["rejected_clean"], first["dice"]["clean"])]
+    rows = [["none: clean slices", "–", "–", *clean, "–", "–"]]
+    rows += [
+        [
+            name.removesuffix(", exported"),
+            *(digits(attack["auc"][detector]["value"], 1) for detector in ("combined", "median consistency")),
+            digits(attack["rejected_attacked"]["value"], 2),
+            *(digits(attack["dice"][way]["value"], 2) for way in ("attacked", "reformed")),
+            digits(attack["residual_harm"]["value"]),
+        ]
+        for name, attack in summary["attacks"].items()
+        if name.endswith(", exported")
+    ]
+    return markdown_table(header, rows)
+
+
+def measures() -> str:
+    """Facts about the code."""
+    return markdown_table(["measure", "value"], [[name, value] for name, value in facts().items()])
+
+
+def shown_parts(page: Path) -> dict[str, str]:
+    """The parts of a study that a page beside its results has markers for; empty where the results have none."""
+    parts = study_parts(json.loads((page.parent / "results.json").read_text()))
+    markers = re.findall(r"^<!-- ([^/].*) -->$", page.read_text(), re.MULTILINE)
     return {name: parts.get(name, "") for name in markers}
 
 

@@ -64,25 +64,6 @@ _DICE = {
 }
 
 
-def short_table(summary: Mapping[str, Any]) -> str:
-    """The attack table without its intervals, narrow enough for a first screen."""
-    attacks = summary["attacks"]
-    detectors = list(next(iter(attacks.values()))["auc"])
-    header = ["attack", *(f"AUC {name}" for name in detectors), "TPR", "FPR", "Dice clean", "attacked", "reformed"]
-    rows = [
-        [
-            name,
-            *(digits(result["auc"][detector]["value"], 1) for detector in detectors),
-            digits(result["rejected_attacked"]["value"], 2),
-            digits(result["rejected_clean"]["value"], 2),
-            *(digits(result["dice"][way]["value"], 2) for way in ("clean", "attacked", "reformed")),
-            digits(result["residual_harm"]["value"]),
-        ]
-        for name, result in attacks.items()
-    ]
-    return markdown_table([*header, "residual harm"], rows)
-
-
 def fill_markers(page: str | Path, parts: Mapping[str, str]) -> bool:
     """
     Put generated text between the markers ``<!-- name -->`` and ``<!-- /name -->`` of a page.
