@@ -53,7 +53,7 @@ def defense_tables(results: Results) -> dict[str, str]:
             tables[f"Comparisons, {variant}"] = comparison_table(results, variant)
         for target in all_targets(results):
             tables[f"Defenses of {target}, pooled, {variant}"] = defense_table(results, target, POOLED, variant)
-        tables[f"Defenses given foreground, pooled, {variant}"] = defense_table(results, MEAN, POOLED, variant, True)
+        tables[f"Defenses adjusted, pooled, {variant}"] = defense_table(results, MEAN, POOLED, variant, True)
         if results["rivals"]:
             tables[f"Rivals, pooled, {variant}"] = rival_table(results, variant)
     return tables

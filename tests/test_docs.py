@@ -16,7 +16,7 @@ from reproduction.tables import find
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "reproduction" / "results"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("bundles/*/docs/README.md"))]
-PAGES += sorted(STUDY.rglob("README.md"))
+PAGES += [ROOT / "CONTRIBUTING.md", ROOT / "reproduction" / "README.md", *sorted(STUDY.rglob("*.md"))]
 
 
 def filled(page: Path, parts: Mapping[str, str], folder: Path) -> str:
@@ -34,11 +34,11 @@ def test_generated_parts_are_up_to_date(page: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def study_folder(stored_study: tuple[dict, dict], tmp_path: Path) -> Path:
-    """Results of a study, and its page as it is before it is filled."""
-    text = (STUDY / "README.md").read_text()
-    empty = re.sub(r"(<!-- ([^/].*?) -->\n).*?(<!-- /\2 -->)", r"\1\3", text, flags=re.DOTALL)
+    """Results of a study, and its pages as they are before they are filled."""
     (tmp_path / "study").mkdir()
-    (tmp_path / "study" / "README.md").write_text(empty)
+    for page in STUDY.glob("*.md"):
+        empty = re.sub(r"(<!-- ([^/].*?) -->\n).*?(<!-- /\2 -->)", r"\1\3", page.read_text(), flags=re.DOTALL)
+        (tmp_path / "study" / page.name).write_text(empty)
     (tmp_path / "study" / "results.json").write_text(json.dumps(stored_study[0]))
     return tmp_path / "study"
 
@@ -46,7 +46,8 @@ def study_folder(stored_study: tuple[dict, dict], tmp_path: Path) -> Path:
 def test_the_page_of_a_study_is_filled_from_its_results(
     stored_study: tuple[dict, dict], study_folder: Path, tmp_path: Path
 ) -> None:
-    page = filled(study_folder / "README.md", build.shown_parts(study_folder), tmp_path)
+    pages = sorted(study_folder.glob("*.md"))
+    page = "\n".join(filled(each, build.shown_parts(each), tmp_path) for each in pages)
     assert not re.findall(r"<!-- [^/].*? -->\n+<!-- /", page)
     assert "98.1" in page  # what the paper reports stands beside what was found
     # what the page leaves out: detectors against single attacks, and what stands on the second one
@@ -60,10 +61,10 @@ def test_the_page_of_a_study_is_filled_from_its_results(
 def test_a_table_that_other_results_have_nothing_of_does_not_stay(
     stored_study: tuple[dict, dict], study_folder: Path, tmp_path: Path
 ) -> None:
-    page = study_folder / "README.md"
-    page.write_text(filled(page, build.shown_parts(study_folder), tmp_path))
+    page = study_folder / "tables.md"
+    page.write_text(filled(page, build.shown_parts(page), tmp_path))
     (study_folder / "results.json").write_text(json.dumps(stored_study[0] | {"comparisons": []}))
-    again = filled(page, build.shown_parts(study_folder), tmp_path)
+    again = filled(page, build.shown_parts(page), tmp_path)
     emptied = re.findall(r"<!-- (.*?) -->\n+<!-- /", again)
     assert emptied == [f"Comparisons, {variant}" for variant in ("exported", "raw")]
 
@@ -83,9 +84,9 @@ def test_a_page_shows_of_a_study_what_it_has_markers_for(
     name = "defense 13, attack by attack"
     page.write_text(f"<!-- {name} -->\n<!-- /{name} -->\n<!-- no table -->\n")
     with pytest.raises(ValueError, match="no markers 'no table'"):
-        filled(page, build.shown_parts(study_folder), tmp_path)
+        filled(page, build.shown_parts(page), tmp_path)
     page.write_text(page.read_text() + "old\n<!-- /no table -->\n")
-    lines = filled(page, build.shown_parts(study_folder), tmp_path).splitlines()
+    lines = filled(page, build.shown_parts(page), tmp_path).splitlines()
     rows = [re.split(r"\s*\|\s*", line)[1:] for line in lines if line.startswith("| ")]
     where = {"defense": "13", "variant": "exported", "adjusted": False}
     found = [row for row in find(results["defenses"], **where) if row["attack"] != "pooled"]
@@ -102,11 +103,19 @@ def test_nothing_that_is_to_be_filled_is_empty(page: Path) -> None:
     assert not re.findall(r"<!-- ([^/].*?) -->\s*<!-- /", page.read_text())
 
 
+def anchors(page: Path) -> set[str]:
+    """The names of the headings of a page, as they are linked to."""
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
+    for link, name in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text()):
         if not link.startswith("http"):
-            assert (page.parent / link).exists(), link
+            target = page.parent / link if link else page
+            assert target.exists(), link
+            assert not name or name in anchors(target), f"{link}#{name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -114,15 +123,3 @@ def test_files_named_in_commands_are_there(page: Path) -> None:
     text = page.read_text().replace("$C/", "bundles/brain_mri_shield/configs/")
     for file in re.findall(r"(?<![\w/])(?:bundles|configs|benchmarks|docs|tests)/[\w/]+\.(?:json|py|md)", text):
         assert any((root / file).exists() for root in (ROOT, *ROOT.glob("bundles/*"))), file
-
-
-def test_rooms_import_only_from_rooms_above() -> None:
-    import monai_shield
-
-    rooms = list(monai_shield.ROOMS)
-    package = Path(monai_shield.__file__).parent
-    for number, room in enumerate(rooms):
-        files = sorted((package / room).rglob("*.py")) or [package / f"{room}.py"]
-        for file in files:
-            for other in re.findall(r"^\s*from monai_shield\.(\w+)", file.read_text(), re.MULTILINE):
-                assert other in rooms[: number + 1], f"{file.name} of {room} imports from {other}"
