@@ -14,13 +14,15 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.gridspec import GridSpec
+from monai.transforms.utils import generate_spatial_bounding_box
 
 from monai_shield.report.figures import rendered, structure_colors
+from monai_shield.transforms.nifti import load_nifti
 
 WIDTH = 12.0  # inches
 ROW_HEIGHT = 2.75
 MARGIN = 4  # pixels around the foreground
-BODY = 0.05  # of the window: what is darker is not worth showing
+FAINT = 0.05  # of the window: what is darker is not worth showing
 TITLES = ("clean image", "perturbation", "attacked image", "prediction, clean", "prediction, attacked")
 
 
@@ -74,15 +76,17 @@ class AttackedSlice:
         one, two = (_classes(_upright(file)[0]) for file in (before, after))
         changed = np.moveaxis(one != two, world_axis, 0).reshape(one.shape[world_axis], -1).sum(1)
         if not changed.any():  # then where there is most to see
-            changed = np.moveaxis(first > BODY, world_axis, 0).reshape(len(changed), -1).sum(1)
+            changed = np.moveaxis(first > FAINT, world_axis, 0).reshape(len(changed), -1).sum(1)
         place = int(changed.argmax())
         planes = [np.take(volume, place, world_axis) for volume in (first, second, one, two)]
         if world_axis != 0:
             planes = [plane[::-1] for plane in planes]
-        box = _box(planes[0] > BODY)
+        if (planes[0] > FAINT).any():
+            ends = generate_spatial_bounding_box(planes[0][None], lambda x: x > FAINT, None, MARGIN, allow_smaller=True)
+            planes = [plane[tuple(map(slice, *ends))] for plane in planes]
         width, height = (size for axis, size in enumerate(zooms[0]) if axis != world_axis)
-        clean_plane, attacked_plane, before_plane, after_plane = (plane[box] for plane in planes)
-        return cls(caption, clean_plane, attacked_plane, before_plane, after_plane, float(height / width))
+        first, second, one, two = planes
+        return cls(caption, first, second, one, two, float(height / width))
 
 
 def attack_figure(views: Sequence[AttackedSlice], title: str = "") -> bytes:
@@ -128,10 +132,10 @@ def _draw_row(figure: SubFigure, view: AttackedSlice, colors: ListedColormap) ->
 
 def _upright(file: str | Path) -> tuple[np.ndarray, tuple[float, ...]]:
     """Voxels of a file (R, A, S, channels), from right to left, posterior to anterior, inferior to superior; sizes."""
-    image: Any = nib.load(file)
-    values = np.asarray(image.dataobj)
+    image = load_nifti(file)
+    values = np.asarray(image.dataobj, dtype=np.float32)
     values = values.reshape(*values.shape, *[1] * (4 - values.ndim))
-    turned: Any = nib.as_closest_canonical(nib.Nifti1Image(values.astype(np.float32), image.affine))
+    turned: Any = nib.as_closest_canonical(nib.Nifti1Image(values, image.affine))
     return np.asarray(turned.dataobj), tuple(float(size) for size in turned.header.get_zooms()[:3])
 
 
@@ -140,12 +144,3 @@ def _classes(label: np.ndarray) -> np.ndarray:
     if label.shape[-1] == 1:
         return label[..., 0].astype(int)
     return (label.astype(int) << np.arange(label.shape[-1])).sum(-1)
-
-
-def _box(foreground: np.ndarray) -> tuple[slice, ...]:
-    """The part of a plane with the foreground in it."""
-    ends = []
-    for axis in range(foreground.ndim):
-        found = np.flatnonzero(foreground.any(axis=1 - axis))
-        ends.append((found[0], found[-1]) if found.size else (0, foreground.shape[axis] - 1))
-    return tuple(slice(max(0, first - MARGIN), last + 1 + MARGIN) for first, last in ends)
