@@ -42,14 +42,14 @@ def main(seconds: float = 20.0, threads: int = 2) -> None:
     for name in ("train", "train_detector", "train_reformer"):
         parser = ConfigParser()
         parser.read_config(CONFIGS / f"{name}.json")
-        parser["device"] = "$torch.device('cpu')"
+        parser.update({"bundle_root": str(CONFIGS.parent), "device": "cpu"})
         random = torch.Generator().manual_seed(0)
         items = [{"image": torch.rand(1, 192, 192, generator=random)} for _ in range(16)]
         if name == "train":
             items = [item | {"label": torch.randint(0, 4, (1, 192, 192), generator=random)} for item in items]
-        transform = Compose(parser.get_parsed_content("train#random_transforms"))
+        transform = Compose(parser.get_parsed_content("random_transforms"))
         loader = DataLoader(Dataset(items * 50, transform), batch_size=8, shuffle=True)
-        network = parser.get_parsed_content("network").train()
+        network = parser.get_parsed_content("network_def").train()
         optimizer = torch.optim.Adam(network.parameters(), 1e-4)
         batches = itertools.chain.from_iterable(itertools.repeat(loader))
         first = next(batches)

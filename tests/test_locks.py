@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_shield.locks import RefusedError, lock_file, one_run, or_exit
+from monai_shield.locks import RefusedError, lock_file, make_folder, one_run, or_exit
 
 HOLDING = """
 import sys, time
@@ -66,6 +66,14 @@ def test_what_a_user_can_mend_ends_with_one_line() -> None:
         with pytest.raises(SystemExit) as stopped:
             or_exit(function)
         assert stopped.value.code == line
+
+
+def test_a_folder_that_cannot_be_made_ends_with_one_line(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"^monai-shield: .*file/b'$"):
+        make_folder(tmp_path / "file" / "b")
 
 
 def test_a_mistake_of_the_program_keeps_its_traceback(

@@ -23,6 +23,14 @@ def test_round_trip_and_sha256sum_agrees(tmp_path: Path) -> None:
     subprocess.run(["sha256sum", "--check", "--strict", SUMS_FILE], cwd=tmp_path, check=True, capture_output=True)
 
 
+def test_weights_are_the_same_in_either_memory_format(tmp_path: Path) -> None:
+    network = nn.Conv2d(2, 3, 3)
+    save_weights(network, tmp_path / "a.pt")
+    again = load_weights(nn.Conv2d(2, 3, 3), tmp_path / "a.pt", channels_last=True)
+    assert torch.equal(network.weight, again.weight)
+    assert again.weight.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_an_altered_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.pt"
     save_weights(nn.Linear(3, 2), file)

@@ -3,6 +3,7 @@
 """One run at a time in a folder, and how a run ends that cannot go on: with one line."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +57,7 @@ def or_exit(function: Callable[..., Any], *args: Any, **settings: Any) -> Any:
     """
     Call a function; where its user can mend what stops it, the process ends with one line instead of a traceback.
 
-    That is a full or read-only disk, a file that is missing, or a folder that is in use.
+    That is a full or read-only disk, a file that is missing, a folder that is in use, or another :class:`UserError`.
 
     Args:
         function: what is called.
@@ -68,6 +69,11 @@ def or_exit(function: Callable[..., Any], *args: Any, **settings: Any) -> Any:
     """
     try:
         return function(*args, **settings)
-    except (OSError, RefusedError) as error:
+    except (OSError, UserError) as error:
         logger.debug("", exc_info=error)
         raise SystemExit(f"monai-shield: {first_line(error)}") from error
+
+
+def make_folder(path: str | Path) -> None:
+    """Make a folder unless it is there, with :func:`or_exit`."""
+    or_exit(os.makedirs, path, exist_ok=True)

@@ -77,6 +77,11 @@ def write_json(content: Any, path: str | Path) -> None:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
+def default_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def sha256(path: str | Path) -> str:
     """The SHA-256 sum of a file, in hexadecimal digits."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -131,7 +136,13 @@ def save_weights(network: torch.nn.Module, path: str | Path) -> None:
     write_sum(path)
 
 
-def load_weights(network: torch.nn.Module, path: str | Path, check_sum: bool = True, calibrated: bool = True) -> Any:
+def load_weights(
+    network: torch.nn.Module,
+    path: str | Path,
+    check_sum: bool = True,
+    calibrated: bool = True,
+    channels_last: bool = False,
+) -> Any:
     """
     Load a network's state, every key of it, from a file whose sum is right; returns the network.
 
@@ -140,6 +151,7 @@ def load_weights(network: torch.nn.Module, path: str | Path, check_sum: bool = T
         path: file of weights.
         check_sum: whether the sum is checked.
         calibrated: whether a detector's calibration is loaded, too.
+        channels_last: whether weights of 2D convolutions lie channels last in memory, which is faster.
 
     Raises:
         FileNotFoundError: where the file is missing.
@@ -161,7 +173,7 @@ def load_weights(network: torch.nn.Module, path: str | Path, check_sum: bool = T
         logger.debug("", exc_info=error)
         why = f"it is not that of a {type(network).__name__}" if isinstance(error, RuntimeError) else first_line(error)
         raise ValueError(f"weight file '{path}' cannot be loaded: {why.rstrip('.')}.") from None
-    return network
+    return network.to(memory_format=torch.channels_last) if channels_last else network  # type: ignore[call-overload]
 
 
 def read_weights(path: str | os.PathLike[str]) -> Any:

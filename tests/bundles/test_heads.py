@@ -115,12 +115,15 @@ def test_an_unknown_head_is_refused_by_name(bundle):
         BundleTarget.open(bundle, "cpu", trust=True)
 
 
-def test_the_configs_declare_it_once(bundle):
-    """The evaluation is an overlay: a head of its own would override the one that inference was given."""
-    read = {name: json.loads((bundle / "configs" / f"{name}.json").read_text()) for name in ("inference", "calibrate")}
-    evaluate = json.loads((bundle / "configs" / "evaluate.json").read_text())
-    assert read["inference"]["head"] == read["calibrate"]["head"] == "softmax"
-    assert read["inference"]["inferer"]["head"] == read["calibrate"]["calibrator"]["head"] == "@head"
-    assert "head" not in evaluate
-    adaptive = [each for each in evaluate["attacks"].values() if "adaptive" in each["_target_"]]
-    assert [each["head"] for each in adaptive] == ["@head", "@head"]
+def test_the_head_that_inference_declares_is_that_of_calibration_and_attacks(bundle, brain_folder):
+    declare(bundle, 2, "sigmoid")
+    configs, settings = bundle / "configs", {"bundle_root": str(bundle), "device": "cpu"}
+    calibrate = ConfigParser(ConfigParser.load_config_file(configs / "calibrate.json") | settings)
+    assert calibrate.get_parsed_content("head") == "sigmoid"
+    assert calibrate["calibrator"]["head"] == "@head"
+    evaluate = ConfigParser(
+        ConfigParser.load_config_files([configs / f"{name}.json" for name in ("inference", "evaluate")])
+    )
+    evaluate.update(settings)
+    adaptive = evaluate.get_parsed_content("attacks")["adaptive PGD 4/255"]
+    assert adaptive.head == "sigmoid"

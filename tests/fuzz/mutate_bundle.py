@@ -52,7 +52,7 @@ SETTINGS: tuple[tuple[str, tuple[Any, ...], bool], ...] = (
     ("*SpatialPadd.spatial_size", ([32, -1, 32], [128, -1, 128], [64, 64], [70, -1, 64]), True),
     ("*CropForegroundd.margin", (3, -3), True),
     ("*CropForegroundd.allow_smaller", (False,), True),
-    ("*AsDiscreted.argmax", (False,), True),
+    ("*LogitsToLabeld.head", ("sigmoid",), True),
     ("*ApplyShieldd.on_reject", ("keep",), False),
     ("*Invertd.nearest_interp", (False,), True),
     ("*SaveImaged.output_dtype", ("$torch.int8", "$torch.float32", None), True),

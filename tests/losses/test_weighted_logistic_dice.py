@@ -99,7 +99,7 @@ def test_boundary_weight_is_added_to_the_pixel() -> None:
 def test_median_frequency_by_hand() -> None:
     label = torch.tensor([0] * 8 + [1] * 4 + [2] * 2)
     assert median_frequency_weights([label], 4).tolist() == [0.5, 1.0, 2.0, 0.0]
-    assert median_frequency_weights([label], 3, power=0.5)[2] == pytest.approx(2**0.5)
+    assert median_frequency_weights([{"label": label}], 3, power=0.5)[2] == pytest.approx(2**0.5)
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:

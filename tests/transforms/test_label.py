@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 
 from monai_shield.data import COHORT_TISSUES, MICCAI2012_STRUCTURES
-from monai_shield.transforms import MergeLabels, MergeLabelsd
+from monai_shield.transforms import LogitsToLabeld, MergeLabels, MergeLabelsd
 
 label_maps = st.lists(st.integers(0, 300), unique=True, max_size=20).flatmap(
     lambda values: st.lists(st.integers(0, 4), min_size=len(values), max_size=len(values)).map(
@@ -69,3 +69,11 @@ def test_keys():
     assert merge({"label": torch.tensor([1, 2])})["label"].tolist() == [1, 0]
     with pytest.raises(KeyError):
         MergeLabelsd("label", {"a": [1]})({})
+
+
+def test_a_softmax_gives_its_largest_class_and_sigmoids_their_channels():
+    logits = torch.tensor([[-1.0, 0.5], [2.0, 0.2], [1.0, -3.0]])[..., None]  # three channels, two pixels
+    assert LogitsToLabeld("pred", "softmax")({"pred": logits})["pred"].tolist() == [[[1], [0]]]
+    assert LogitsToLabeld("pred", "sigmoid")({"pred": logits})["pred"][..., 0].tolist() == [[0, 1], [1, 1], [1, 0]]
+    with pytest.raises(ValueError, match="unknown head 'argmax': choose 'softmax' or 'sigmoid'"):
+        LogitsToLabeld("pred", "argmax")

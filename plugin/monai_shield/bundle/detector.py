@@ -5,7 +5,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
+from monai_shield.bundle.calibrate import ShieldCalibrator
+from monai_shield.data import SliceDataset
 from monai_shield.detectors import Detector
+from monai_shield.networks.heads import Head
 from monai_shield.utils import load_weights
 
 
@@ -35,3 +40,26 @@ def load_detector(
     if weights and not parts:
         load_weights(detector, weights, calibrated=False)
     return detector
+
+
+def fitted_detectors(
+    detectors: Mapping[str, Detector],
+    dataset: SliceDataset,
+    network: torch.nn.Module,
+    head: Head | None = None,
+    device: torch.device | str = "cpu",
+) -> dict[str, Detector]:
+    """
+    Detectors by name, each fitted on clean training slices, for a shield without a reformer.
+
+    Args:
+        detectors: name to detector.
+        dataset: clean training slices.
+        network: the target.
+        head: what the target's channels stand for; None to read it.
+        device: where to compute.
+    """
+    return {
+        name: ShieldCalibrator(network, detector, None, device, head=head).fit(dataset)
+        for name, detector in detectors.items()
+    }

@@ -3,6 +3,7 @@
 """The scans of a folder, by split."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ def volume_datalist(dataset_dir: str | Path, split: str = "train", labels: bool 
                 raise FileNotFoundError(f"'{item[key]}' of split '{split}' is missing.")
         items.append(item)
     return items
+
+
+def companion_split(split: str, usual: str) -> str:
+    """The split that goes with another: `usual`, but "all" with "all", since that folder has no splits."""
+    return "all" if split == "all" else usual
+
+
+def dataset_title(dataset_dir: str | Path, split: str) -> str:
+    """What was used, in words: the folder's name and the split, such as ``scans (val)``."""
+    return f"{os.path.basename(os.path.abspath(dataset_dir))} ({split})"
 
 
 def _splits(root: Path) -> dict[str, Any]:

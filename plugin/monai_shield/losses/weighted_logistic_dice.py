@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loss the paper trains its targets with."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,17 +29,21 @@ def label_boundary(label: torch.Tensor) -> torch.Tensor:
     return boundary
 
 
-def median_frequency_weights(labels: Iterable[torch.Tensor], num_classes: int, power: float = 1.0) -> torch.Tensor:
+def median_frequency_weights(
+    labels: Iterable[torch.Tensor | Mapping[str, torch.Tensor]], num_classes: int, power: float = 1.0
+) -> torch.Tensor:
     """
     Class weights by median frequency balancing, ``(median(f) / f_l) ** power``; a class never seen weighs 0.
 
     Args:
-        labels: class index tensors of any shape, such as every label of the training set.
+        labels: class index tensors of any shape, or dictionaries with one under "label", such as the ``volumes`` of a
+            :class:`~monai_shield.data.SliceDataset`.
         num_classes: number of classes, background included.
         power: 1 as published; below 1 for a milder balance.
     """
     counts = torch.zeros(num_classes, dtype=torch.float64)
-    for label in labels:
+    for each in labels:
+        label = each["label"] if isinstance(each, Mapping) else each
         counts += torch.bincount(torch.as_tensor(label).reshape(-1).long(), minlength=num_classes)
     seen = counts > 0
     weights = torch.zeros_like(counts)

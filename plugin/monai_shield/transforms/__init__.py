@@ -47,7 +47,15 @@ from monai_shield.transforms.intensity import (
     ScaleToWindowDict,
     intensity_window,
 )
-from monai_shield.transforms.label import MergeLabels, MergeLabelsD, MergeLabelsd, MergeLabelsDict
+from monai_shield.transforms.label import (
+    LogitsToLabelD,
+    LogitsToLabeld,
+    LogitsToLabelDict,
+    MergeLabels,
+    MergeLabelsD,
+    MergeLabelsd,
+    MergeLabelsDict,
+)
 from monai_shield.transforms.nifti import read_values, write_like, write_nifti
 from monai_shield.transforms.preprocessed import AffineIntensity, PreprocessedFile, fit_affine_intensity
 from monai_shield.transforms.reject import ApplyShieldD, ApplyShieldd, ApplyShieldDict, empty_rejected, shield_decision

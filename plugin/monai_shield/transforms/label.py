@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-"""From a file's label values to the channels of a network."""
+"""From a file's label values to the classes of a network, and from its logits to a label."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.data.meta_obj import get_track_meta
-from monai.transforms import MapTransform, Transform
+from monai.transforms import AsDiscreted, MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_tensor
 
 LabelMap = Mapping[str, Sequence[int]]
@@ -70,3 +70,29 @@ class MergeLabelsd(MapTransform):
 
 
 MergeLabelsD = MergeLabelsDict = MergeLabelsd
+
+
+class LogitsToLabeld(AsDiscreted):
+    """
+    The label that logits stand for: the class of the largest of a softmax, each channel above 0 of sigmoids.
+
+    Args:
+        keys: logits, (K, H, W[, D]); they become class indices (1, H, W[, D]), or 0 and 1 in each channel.
+        head: what the channels stand for.
+
+    Raises:
+        ValueError: for an unknown head.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, head: Literal["softmax", "sigmoid"], allow_missing_keys: bool = False
+    ) -> None:
+        if head not in ("softmax", "sigmoid"):
+            raise ValueError(f"unknown head '{head}': choose 'softmax' or 'sigmoid'.")
+        softmax = head == "softmax"
+        super().__init__(
+            keys, argmax=softmax, threshold=None if softmax else 0.0, allow_missing_keys=allow_missing_keys
+        )
+
+
+LogitsToLabelD = LogitsToLabelDict = LogitsToLabeld
