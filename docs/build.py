@@ -84,9 +84,7 @@ def api_list() -> str:
         rows = []
         for name, value in sorted(vars(module).items()):
             ours = getattr(value, "__module__", "").startswith(f"monai_shield.{room}")
-            # a dictionary transform has three names
-            alias = name.endswith(("D", "Dict")) and hasattr(module, name.removesuffix("Dict").removesuffix("D") + "d")
-            if ours and not name.startswith("_") and not alias and inspect.getdoc(value):
+            if ours and not name.startswith("_") and inspect.getdoc(value):
                 rows.append([f"`{name}`", first_paragraph(value)])
         if rows:
             intro = (module.__doc__ or "").strip().splitlines()[0]

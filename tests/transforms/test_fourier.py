@@ -7,7 +7,6 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, GibbsNoise
 
-from monai_shield import transforms
 from monai_shield.transforms import (
     FourierTransform,
     FourierTransformd,
@@ -80,11 +79,6 @@ def test_dictionary_forms():
     assert back["label"] is data["label"]
     with pytest.raises(KeyError):
         FrequencyConverterd("absent")(data)
-
-
-@pytest.mark.parametrize("name", ["FourierTransform", "FrequencyShift", "SpectrumPart", "FrequencyConverter"])
-def test_aliases(name):
-    assert getattr(transforms, f"{name}D") is getattr(transforms, f"{name}d") is getattr(transforms, f"{name}Dict")
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much of the foreground reaches the border of the image, measured before a crop or a pad hides it."""
 
-from collections.abc import Hashable, Mapping
-from typing import Any
-
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import TransformBackends
 from nibabel.orientations import io_orientation
 
+from monai_shield.transforms.each_key import EachKeyd
 from monai_shield.transforms.foreground import DEFAULT_FOREGROUND, Foreground
 
 
@@ -87,22 +84,7 @@ class MeasureBorder(Transform):
         return img
 
 
-class MeasureBorderd(MapTransform):
+class MeasureBorderd(EachKeyd):
     """Dictionary form of :class:`MeasureBorder`."""
 
-    backend = MeasureBorder.backend
-
-    def __init__(
-        self, keys: KeysCollection, foreground: Foreground = DEFAULT_FOREGROUND, allow_missing_keys: bool = False
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.measure = MeasureBorder(foreground)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d: dict[Hashable, Any] = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = self.measure(d[key])
-        return d
-
-
-MeasureBorderD = MeasureBorderDict = MeasureBorderd
+    array, held_as = MeasureBorder, "measure"

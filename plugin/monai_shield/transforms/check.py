@@ -4,20 +4,21 @@
 
 import math
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import torch
-from monai.config import KeysCollection, NdarrayOrTensor
+from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.data.utils import compute_shape_offset, zoom_affine
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import ImageMetaKey, TransformBackends
 from nibabel.openers import ImageOpener
 
+from monai_shield.transforms.each_key import EachKeyd
 from monai_shield.utils import first_line
 
 CHUNK = 1 << 24  # bytes read at once
@@ -223,44 +224,15 @@ class CheckVolume(Transform):
         return img
 
 
-class _EachKey(MapTransform):
-    """A checking transform on each key."""
+class CheckNiftiFiled(EachKeyd):
+    """Dictionary form of :class:`CheckNiftiFile`; the keys are those of paths."""
 
-    check: Transform
+    array, held_as = CheckNiftiFile, "check"
     only_checks = True
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = self.check(d[key])
-        return d
 
-
-class CheckNiftiFiled(_EachKey):
-    """
-    Dictionary form of :class:`CheckNiftiFile`.
-
-    Args:
-        keys: of the paths.
-        settings: those of :class:`CheckNiftiFile`.
-    """
-
-    backend = CheckNiftiFile.backend
-
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False, **settings: Any) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.check = CheckNiftiFile(**settings)
-
-
-class CheckVolumed(_EachKey):
+class CheckVolumed(EachKeyd):
     """Dictionary form of :class:`CheckVolume`."""
 
-    backend = CheckVolume.backend
-
-    def __init__(self, keys: KeysCollection, channels: int = 1, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.check = CheckVolume(channels)
-
-
-CheckNiftiFileD = CheckNiftiFileDict = CheckNiftiFiled
-CheckVolumeD = CheckVolumeDict = CheckVolumed
+    array, held_as = CheckVolume, "check"
+    only_checks = True

@@ -8,16 +8,15 @@ The transforms of :mod:`monai_shield.transforms.spectrum`, array and dictionary 
 """
 
 import math
-from collections.abc import Callable, Hashable, Mapping
 from typing import Literal, get_args
 
 import torch
-from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data import get_track_meta
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 
+from monai_shield.transforms.each_key import EachKeyd
 from monai_shield.transforms.spectrum import fourier_transform, frequency_magnitude, shift_zero_frequency
 
 Part = Literal["magnitude", "log_magnitude", "real_imaginary"]
@@ -147,92 +146,25 @@ class FrequencyConverter(_SpectralTransform):
         return self.spectrum_part.convert(spectrum, spatial_dims)
 
 
-class _SpectralTransformd(MapTransform):
-    """Applies an array transform to each of ``keys``."""
+class FourierTransformd(EachKeyd):
+    """Dictionary form of :class:`FourierTransform`."""
 
-    backend = _SpectralTransform.backend
-
-    def __init__(
-        self, keys: KeysCollection, transform: Callable[[NdarrayOrTensor], torch.Tensor], allow_missing_keys: bool
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.transform = transform
-
-    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = self.transform(d[key])
-        return d
+    array = FourierTransform
 
 
-class FourierTransformd(_SpectralTransformd):
-    """
-    Dictionary-based wrapper of :class:`FourierTransform`.
+class FrequencyShiftd(EachKeyd):
+    """Dictionary form of :class:`FrequencyShift`."""
 
-    Args:
-        keys: keys of the images.
-        allow_missing_keys: do not raise when a key is missing.
-    """
-
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, FourierTransform(), allow_missing_keys)
+    array = FrequencyShift
 
 
-class FrequencyShiftd(_SpectralTransformd):
-    """
-    Dictionary-based wrapper of :class:`FrequencyShift`.
+class SpectrumPartd(EachKeyd):
+    """Dictionary form of :class:`SpectrumPart`."""
 
-    Args:
-        keys: keys of the spectra.
-        inverse: move the zero frequency back from the center to index 0.
-        allow_missing_keys: do not raise when a key is missing.
-    """
-
-    def __init__(self, keys: KeysCollection, inverse: bool = False, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, FrequencyShift(inverse), allow_missing_keys)
+    array = SpectrumPart
 
 
-class SpectrumPartd(_SpectralTransformd):
-    """
-    Dictionary-based wrapper of :class:`SpectrumPart`.
+class FrequencyConverterd(EachKeyd):
+    """Dictionary form of :class:`FrequencyConverter`."""
 
-    Args:
-        keys: keys of the complex spectra.
-        part: as in :class:`SpectrumPart`.
-        eps: as in :class:`SpectrumPart`.
-        allow_missing_keys: do not raise when a key is missing.
-    """
-
-    def __init__(
-        self, keys: KeysCollection, part: Part = "magnitude", eps: float = 1e-7, allow_missing_keys: bool = False
-    ) -> None:
-        super().__init__(keys, SpectrumPart(part, eps), allow_missing_keys)
-
-
-class FrequencyConverterd(_SpectralTransformd):
-    """
-    Dictionary-based wrapper of :class:`FrequencyConverter`.
-
-    Args:
-        keys: keys of the images.
-        part: as in :class:`SpectrumPart`.
-        shift: put the zero frequency at n // 2 of each axis instead of at 0.
-        eps: as in :class:`SpectrumPart`.
-        allow_missing_keys: do not raise when a key is missing.
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        part: Part = "magnitude",
-        shift: bool = True,
-        eps: float = 1e-7,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, FrequencyConverter(part, shift, eps), allow_missing_keys)
-
-
-FourierTransformD = FourierTransformDict = FourierTransformd
-FrequencyShiftD = FrequencyShiftDict = FrequencyShiftd
-SpectrumPartD = SpectrumPartDict = SpectrumPartd
-FrequencyConverterD = FrequencyConverterDict = FrequencyConverterd
+    array = FrequencyConverter

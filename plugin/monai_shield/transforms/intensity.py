@@ -2,15 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The intensity window: the yardstick of every budget, and the unit in which the networks see an image."""
 
-from collections.abc import Hashable, Mapping
-from typing import Any
-
 import torch
-from monai.config import KeysCollection, NdarrayOrTensor
+from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.data.meta_obj import get_track_meta
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import TransformBackends, convert_to_tensor
+
+from monai_shield.transforms.each_key import EachKeyd
 
 
 def intensity_window(image: torch.Tensor, percentile: float = 99.5) -> tuple[float, float]:
@@ -75,20 +74,7 @@ class ScaleToWindow(Transform):
         return out
 
 
-class ScaleToWindowd(MapTransform):
+class ScaleToWindowd(EachKeyd):
     """Dictionary form of :class:`ScaleToWindow`."""
 
-    backend = ScaleToWindow.backend
-
-    def __init__(self, keys: KeysCollection, percentile: float = 99.5, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.scaler = ScaleToWindow(percentile)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = self.scaler(d[key])
-        return d
-
-
-ScaleToWindowD = ScaleToWindowDict = ScaleToWindowd
+    array, held_as = ScaleToWindow, "scaler"

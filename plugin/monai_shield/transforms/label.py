@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a file's label values to the classes of a network, and from its logits to a label."""
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.data.meta_obj import get_track_meta
-from monai.transforms import AsDiscreted, MapTransform, Transform
+from monai.transforms import AsDiscreted, Transform
 from monai.utils import TransformBackends, convert_to_tensor
+
+from monai_shield.transforms.each_key import EachKeyd
 
 LabelMap = Mapping[str, Sequence[int]]
 
@@ -53,23 +55,10 @@ class MergeLabels(Transform):
         return self.table.to(label.device)[index.where(known, torch.zeros_like(index))] * known
 
 
-class MergeLabelsd(MapTransform):
+class MergeLabelsd(EachKeyd):
     """Dictionary form of :class:`MergeLabels`."""
 
-    backend = MergeLabels.backend
-
-    def __init__(self, keys: KeysCollection, label_map: LabelMap, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.merge = MergeLabels(label_map)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = self.merge(d[key])
-        return d
-
-
-MergeLabelsD = MergeLabelsDict = MergeLabelsd
+    array, held_as = MergeLabels, "merge"
 
 
 class LogitsToLabeld(AsDiscreted):
@@ -93,6 +82,3 @@ class LogitsToLabeld(AsDiscreted):
         super().__init__(
             keys, argmax=softmax, threshold=None if softmax else 0.0, allow_missing_keys=allow_missing_keys
         )
-
-
-LogitsToLabelD = LogitsToLabelDict = LogitsToLabeld

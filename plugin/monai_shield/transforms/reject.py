@@ -101,6 +101,3 @@ class ApplyShieldd(MapTransform):
                 d[key] = empty_rejected(d[key], decision)
             d[self.result_key] = {**(d.get(self.result_key) or {}), "shield": asdict(decision)}
         return d
-
-
-ApplyShieldD = ApplyShieldDict = ApplyShieldd

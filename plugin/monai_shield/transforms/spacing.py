@@ -23,6 +23,3 @@ class OwnSpacingd(Spacingd):
             lazy: as in MONAI.
         """
         return {**data, **super().__call__({key: data[key] for key in self.key_iterator(dict(data))}, lazy)}
-
-
-OwnSpacingD = OwnSpacingDict = OwnSpacingd

@@ -4,17 +4,17 @@
 """Standardization per frequency: without it the mean intensity, thousands of times larger, hides every other one."""
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data import get_track_meta
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 from typing_extensions import Self
 
+from monai_shield.transforms.each_key import EachKeyd
 from monai_shield.utils import first_line, read_weights, save_tensors
 
 
@@ -23,7 +23,7 @@ class StandardizeFrequency(Transform):
     Standardize every element of a real spectrum by its own mean and deviation over a set of clean spectra:
     ``(x - mean) / (std + eps)``.
 
-    Made by :meth:`fit` or :meth:`load`; without statistics it refuses to work.
+    :meth:`fit` measures them.
 
     Args:
         mean: (C, H[, W[, D]]), per element of the spectrum.
@@ -31,35 +31,22 @@ class StandardizeFrequency(Transform):
         eps: added to every deviation, so that spectra of nothing but zeros are safe.
 
     Raises:
-        ValueError: When only one of ``mean`` and ``std`` is given, their shapes differ, they are not finite, a
-            deviation is negative, or ``eps`` is not positive and finite.
+        ValueError: When the shapes of ``mean`` and ``std`` differ, they are not finite, a deviation is negative, or
+            ``eps`` is not positive and finite.
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012 (as every MONAI transform declares it)
 
-    def __init__(self, mean: torch.Tensor | None = None, std: torch.Tensor | None = None, eps: float = 1e-12) -> None:
+    def __init__(self, mean: torch.Tensor, std: torch.Tensor, eps: float = 1e-12) -> None:
         if not 0 < eps < math.inf:
             raise ValueError(f"eps must be positive and finite, got {eps}.")
-        if (mean is None) != (std is None):
-            raise ValueError("mean and std must be given together.")
-        if mean is not None and std is not None:
-            if mean.shape != std.shape:
-                raise ValueError(f"mean has shape {tuple(mean.shape)}, but std has shape {tuple(std.shape)}.")
-            if not bool((mean.isfinite() & std.isfinite() & (std >= 0)).all()):
-                raise ValueError("mean and std must be finite, and std must not be negative.")
-        self._mean = mean
-        self._std = std
+        if mean.shape != std.shape:
+            raise ValueError(f"mean has shape {tuple(mean.shape)}, but std has shape {tuple(std.shape)}.")
+        if not bool((mean.isfinite() & std.isfinite() & (std >= 0)).all()):
+            raise ValueError("mean and std must be finite, and std must not be negative.")
+        self.mean = mean
+        self.std = std
         self.eps = eps
-
-    @property
-    def mean(self) -> torch.Tensor:
-        """Mean per element of the spectrum, (C, H[, W[, D]])."""
-        return self._fitted(self._mean)
-
-    @property
-    def std(self) -> torch.Tensor:
-        """Deviation per element of the spectrum, not below the floor of :meth:`fit`, (C, H[, W[, D]])."""
-        return self._fitted(self._std)
 
     @property
     def scale(self) -> torch.Tensor:
@@ -115,7 +102,6 @@ class StandardizeFrequency(Transform):
             The standardized spectrum in the floating type of ``img``, with its metadata.
 
         Raises:
-            RuntimeError: When not fitted.
             ValueError: When ``img`` has another shape than the spectra fitted, is complex or not finite.
         """
         mean, scale = self.mean, self.scale
@@ -127,14 +113,8 @@ class StandardizeFrequency(Transform):
         return output
 
     def save(self, path: str | Path) -> None:
-        """
-        Write the statistics to ``path``, whole or not at all.
-
-        Raises:
-            RuntimeError: When not fitted.
-        """
-        state = {"mean": self.mean.cpu(), "std": self.std.cpu(), "eps": self.eps}
-        save_tensors(state, path)
+        """Write the statistics to ``path``, whole or not at all."""
+        save_tensors({"mean": self.mean.cpu(), "std": self.std.cpu(), "eps": self.eps}, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -156,12 +136,6 @@ class StandardizeFrequency(Transform):
         except Exception as error:
             raise ValueError(f"'{path}' does not hold the statistics of a spectrum: {first_line(error)}") from error
 
-    @staticmethod
-    def _fitted(statistic: torch.Tensor | None) -> torch.Tensor:
-        if statistic is None:
-            raise RuntimeError("StandardizeFrequency is not fitted: use fit or load.")
-        return statistic
-
 
 def _as_real(spectrum: NdarrayOrTensor) -> torch.Tensor:
     x: torch.Tensor = convert_to_tensor(spectrum, track_meta=False)
@@ -177,34 +151,13 @@ def _check_same_shape(x: torch.Tensor, mean: torch.Tensor) -> None:
         raise ValueError(f"fitted on spectra of shape {tuple(mean.shape)}, got shape {tuple(x.shape)}.")
 
 
-class StandardizeFrequencyd(MapTransform):
-    """
-    Dictionary-based wrapper of :class:`StandardizeFrequency`.
-
-    Args:
-        keys: keys of the spectra.
-        standardizer: a fitted standardizer, or the path of a saved one.
-        allow_missing_keys: do not raise when a key is missing.
-    """
-
-    backend = StandardizeFrequency.backend
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        standardizer: StandardizeFrequency | str | Path,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        if not isinstance(standardizer, StandardizeFrequency):
-            standardizer = StandardizeFrequency.load(standardizer)
-        self.standardizer = standardizer
-
-    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = self.standardizer(d[key])
-        return d
+def _standardizer(standardizer: StandardizeFrequency | str | Path) -> StandardizeFrequency:
+    if isinstance(standardizer, StandardizeFrequency):
+        return standardizer
+    return StandardizeFrequency.load(standardizer)
 
 
-StandardizeFrequencyD = StandardizeFrequencyDict = StandardizeFrequencyd
+class StandardizeFrequencyd(EachKeyd):
+    """Dictionary form of a ``standardizer``: a :class:`StandardizeFrequency`, or the path of a saved one."""
+
+    array, held_as = staticmethod(_standardizer), "standardizer"
