@@ -8,8 +8,8 @@ DAG and PGD beside those of other libraries: time, peak memory, and whether the 
 DAG runs to the same success, each toward the class that is second at the current iterate; PGD takes equal steps from
 the clean image. All start from the same images and the same label, the network's own clean prediction. They are timed
 in turn in every round, and a ratio is the median of the ratios within a round, so that a machine whose speed drifts
-does not decide. Two threads mean little while something else holds the processors; there, ``--clock cpu --threads 1``
-counts only the time spent computing. Memory is measured in a process for each.
+does not decide. Two threads mean little while something else keeps the processors busy; there,
+``--clock cpu --threads 1`` counts only the time spent computing. Memory is measured in a process for each.
 
 DAG's results are alike, not equal: in float32 rounding alone parts the same steps after about ten of them (in float64
 our DAG and the loop over single images stay together), and adv-lib's clamps otherwise, see tests/peers.
@@ -41,8 +41,9 @@ from peers import adv_lib_segmentation
 from torch import Tensor, nn
 
 from monai_shield.attacks import DAG, PGD, FrozenNetwork, RunnerUp
+from monai_shield.attacks.ball import unit_l2
 from monai_shield.attacks.dag import logit_gap
-from monai_shield.attacks.loop import DIRECTIONS, Steepest, ascend, into_bounds, still_label
+from monai_shield.attacks.loop import Steepest, ascend, into_bounds
 from monai_shield.attacks.problem import Outcome, Problem
 from monai_shield.bundle import load_weights
 from monai_shield.data import embedded_cohort, slices_of, volume_datalist
@@ -53,12 +54,12 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 CASES = {"slices": "the brain bundle's target", "window": "a small 3D UNet, not trained"}
 OURS, SINGLE = "monai-shield", "one image at a time"
 
-# of the attacked pixels that may hold out when DAG is done; random weights are stubborn
+# of the attacked pixels that need not be fooled when DAG is done; random weights are stubborn
 STOP_SHARE = {"slices": 0.01, "window": 0.3}
 DAG_STEPS = 60  # at most; all of them are done before
 DAG_STEP = 1 / 128  # root mean square over the pixels of a step
 EPSILON, PGD_STEP = 4 / 255, 1 / 255
-MEMORY_STEPS = 3  # what is held at once does not grow with the steps
+MEMORY_STEPS = 3  # what is in memory at once does not grow with the steps
 
 dag = adv_lib_segmentation().dag
 
@@ -71,7 +72,7 @@ class Case:
         network: the target, in evaluation mode.
         image: clean images in [0, 1], (B,1,spatial).
         label: the network's prediction on them (B,spatial); the foreground is attacked.
-        stop_share: of the attacked pixels that may hold out when DAG is done.
+        stop_share: of the attacked pixels that need not be fooled when DAG is done.
     """
 
     network: nn.Module
@@ -95,15 +96,16 @@ class CurrentRunnerUp(DAG):
     """Our DAG as adv-lib has it: toward the class that is second at the current iterate, not on the clean image."""
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
-        def gap(logits: Tensor, part: Problem, held: Tensor, progress: float) -> Tensor:
-            return logit_gap(logits, replace(part, target=RunnerUp()(part.label, logits.detach())), held, progress)
+        def gap(logits: Tensor, part: Problem, not_fooled: Tensor, progress: float) -> Tensor:
+            return logit_gap(
+                logits, replace(part, target=RunnerUp()(part.label, logits.detach())), not_fooled, progress
+            )
 
         return ascend(
             network,
             problem,
             loss=gap,
-            rule=Steepest(DIRECTIONS[self.norm], into_bounds, self.step),
-            held=still_label,
+            rule=Steepest(unit_l2, into_bounds, self.step),
             max_steps=self.max_steps,
             criterion=self.success_criterion(),
         )
@@ -136,10 +138,10 @@ def dag_one_by_one(case: Case, steps: int) -> Tensor:
         for taken in range(steps + 1):
             image = image.detach().requires_grad_()
             ahead = lead(case.network(image), label)
-            held = attacked & (ahead >= 0)
-            if taken == steps or held.sum() <= case.stop_share * attacked.sum():
+            not_fooled = attacked & (ahead >= 0)
+            if taken == steps or not_fooled.sum() <= case.stop_share * attacked.sum():
                 break
-            (gradient,) = torch.autograd.grad(-(ahead * held).sum(), image)
+            (gradient,) = torch.autograd.grad(-(ahead * not_fooled).sum(), image)
             image = (image + case.step * gradient / gradient.norm()).clamp(0, 1)
         found.append(image.detach())
     return torch.cat(found)
@@ -279,8 +281,8 @@ def share_left(case: Case, image: Tensor) -> Tensor:
     with torch.no_grad():
         prediction = torch.cat([case.network(each).argmax(1) for each in image.split(1)])
     attacked = case.label > 0
-    held = attacked & (prediction == case.label)
-    return held.flatten(1).sum(1) / attacked.flatten(1).sum(1).clamp(min=1)
+    not_fooled = attacked & (prediction == case.label)
+    return not_fooled.flatten(1).sum(1) / attacked.flatten(1).sum(1).clamp(min=1)
 
 
 def show(attack: str, case: Case, measured: dict[str, Measured], floor: list[float], unit: str) -> None:

@@ -22,7 +22,7 @@ class LinearSegmenter(nn.Module):
 
     @staticmethod
     def optimum(image, norm="linf", share=0.0):
-        """Norm (B,) of the smallest perturbation of (B,1,spatial) after which no more than a share of the pixels holds.
+        """Norm (B,) of the smallest perturbation of (B,1,spatial) after which at most a share of the pixels resists.
 
         A pixel of value v falls with a change of |v|: under L∞ an image needs the largest of those that must fall,
         under L2 their root sum of squares.

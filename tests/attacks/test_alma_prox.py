@@ -97,8 +97,8 @@ def test_of_all_iterates_that_meet_the_criterion_it_keeps_the_smallest(criterion
     posed = Problem(*(image, label, None, label < 0, label >= 0, None, image, image, image, torch.arange(1)))
     for iterate in network.seen:
         prediction = network.network(iterate).argmax(1)
-        holding = prediction == label if target is None else prediction != aim
-        if bool(criterion(prediction, holding, posed)):
+        not_fooled = prediction == label if target is None else prediction != aim
+        if bool(criterion(prediction, not_fooled, posed)):
             sizes.append(float((iterate - image).abs().max()))
     assert len(sizes) > 3
     assert result.success.tolist() == [True]

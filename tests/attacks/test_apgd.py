@@ -6,6 +6,7 @@ from torch import nn
 
 from monai_shield.attacks import APGD, PGD
 from monai_shield.attacks.apgd import Halving, checkpoints
+from monai_shield.attacks.ball import Ball
 from monai_shield.attacks.problem import Problem
 
 WIDE = (-1000.0, 1000.0)
@@ -38,7 +39,7 @@ def climb(slope, best_at, steps=100):
     one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
     pixel = torch.ones(1, 1, 1, dtype=torch.bool)
     problem = Problem(0 * one, pixel.long(), None, ~pixel, pixel, None, -one, one, one, torch.arange(1))
-    rule = Halving(torch.sign, lambda image, problem: image.clamp(-1, 1), 2.0, checkpoints(steps))
+    rule = Halving(Ball(1.0, "linf"), 2.0, checkpoints(steps))
     image, iterates = 0 * one, []
     for _ in range(steps):
         iterates.append(float(image))

@@ -61,13 +61,13 @@ def test_with_small_steps_it_comes_close_to_the_optimum_of_a_linear_network(line
     result = attack(linear_segmenter(slope=10), image)
     assert bool(result.success.all())
     found = result.norm_linf if norm == "linf" else result.norm_l2
-    # the pixels that may hold out have been pulled as long as the others
+    # the pixels that need not be fooled have been pulled as long as the others
     best = linear_segmenter.optimum(image, norm, share if norm == "linf" else 0.0)
     assert bool((found <= 1.25 * best).all())
     assert bool((found >= linear_segmenter.optimum(image, norm, share)).all())
 
 
-def test_the_distance_holds_a_pixel_back_where_its_logit_rises_slowly(linear_segmenter):
+def test_the_distance_keeps_a_pixel_back_where_its_logit_rises_slowly(linear_segmenter):
     # slope − 2 δ = 0 at δ = slope / 2: a pixel that is farther from the boundary than that never gets there
     image = torch.tensor([[[[0.4, 0.6]]]], dtype=torch.float64)
     attack = ASMA("runner_up", 0.0, 0.1, max_steps=100, bounds=WIDE, stop_share=0.0)

@@ -181,7 +181,7 @@ class ComesBack(nn.Module):
 
 
 def test_of_its_iterates_an_image_keeps_one_that_meets_the_criterion():
-    def downhill(logits, problem, held, progress):
+    def downhill(logits, problem, not_fooled, progress):
         return logits[:, 3].flatten(1).sum(1)
 
     image = torch.ones(1, 1, 4, 8)
@@ -191,7 +191,7 @@ def test_of_its_iterates_an_image_keeps_one_that_meets_the_criterion():
     assert fewest.image.max() < 0.7
     met = replace(attack, criterion=StructureDice(0.0, 1))(ComesBack(), image)
     assert met.success
-    assert met.remaining == 7 / 8  # more pixels hold out, but the one structure is gone
+    assert met.remaining == 7 / 8  # more pixels are not yet fooled, but the one structure is gone
     assert 0.8 < met.image.min() < 0.9
 
 

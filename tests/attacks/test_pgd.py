@@ -235,7 +235,7 @@ def test_noise_is_uniform_in_the_ball(norm):
 
 
 def test_a_loss_of_ones_own():
-    def gap(logits, problem, held, progress):
+    def gap(logits, problem, not_fooled, progress):
         return (logits[:, 0] - logits[:, 1]).flatten(1).sum(1)
 
     network, image = linear(), draw(1, 3, 4, 4)

@@ -74,9 +74,9 @@ def test_the_iterate_with_the_fewest_pixels_left_is_kept(make):
 def test_seg_pgd_hears_how_far_the_attack_is(linear_segmenter):
     heard = []
 
-    def listening(logits, problem, held, progress):
+    def listening(logits, problem, not_fooled, progress):
         heard.append(progress)
-        return seg_pgd(logits, problem, held, progress)
+        return seg_pgd(logits, problem, not_fooled, progress)
 
     SegPGD(0.1, max_steps=4, loss=listening)(linear_segmenter(), draw(SHAPES[0]) - 0.5)
     assert heard == [0.0, 0.25, 0.5, 0.75, 1.0]  # the last one takes no step

@@ -153,7 +153,7 @@ def test_the_corners_of_the_ball():
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 9, 9), (1, 1, 6, 5, 4)], ids=["2d", "3d"])
-def test_a_square_covers_the_pixel_that_holds_out_and_changes_it(shape):
+def test_a_square_covers_the_pixel_that_is_not_yet_fooled_and_changes_it(shape):
     # one pixel is attacked that will never fall: once it is as low as it goes, every proposal must change it
     place = (0, slice(None), *(2 for _ in shape[2:]))
     image, mask = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape[0], 1, *shape[2:])
@@ -197,10 +197,10 @@ def test_margin():
     one = torch.ones(1, 1, 1, 1)
     attacked = torch.tensor([True, True, True, False]).reshape(1, 4, 1)
     problem = Problem(0 * one, label, None, ~attacked, attacked, None, -one, one, one, torch.arange(1))
-    held = attacked & (logits.argmax(1) == label)
-    assert margin(logits, problem, held).tolist() == pytest.approx([(0.5 + 0.5) / 3])
+    not_fooled = attacked & (logits.argmax(1) == label)
+    assert margin(logits, problem, not_fooled).tolist() == pytest.approx([(0.5 + 0.5) / 3])
     answers = nn.functional.one_hot(logits.argmax(1), 3).movedim(-1, 1).float()
-    assert margin(answers, problem, held).tolist() == pytest.approx([2 / 3])
+    assert margin(answers, problem, not_fooled).tolist() == pytest.approx([2 / 3])
 
 
 def test_it_ends_as_soon_as_the_criterion_is_met():
@@ -216,9 +216,9 @@ def test_it_ends_as_soon_as_the_criterion_is_met():
 
 
 def test_a_criterion_that_wants_more_than_every_pixel():
-    # where no pixel holds out any more the search goes on around the attacked ones, and is not stronger for it
+    # where all pixels are fooled the search goes on around the attacked ones, and is not stronger for it
     class Never(Criterion):
-        def __call__(self, prediction, holding, problem):
+        def __call__(self, prediction, not_fooled, problem):
             return torch.zeros(len(prediction), dtype=torch.bool)
 
     image = draw((2, 1, 3, 3)) - 0.5
@@ -240,5 +240,5 @@ def test_confined_to_the_mask():
 
 @pytest.mark.parametrize("wrong", [{"epsilon": -0.1}, {"max_steps": 0}, {"schedule": 0}, {"p": 0.0}, {"p": 1.5}])
 def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"(epsilon|max_steps|p) .*must"):
+    with pytest.raises(ValueError, match=r"(epsilon|max_steps|schedule|p) must"):
         Square(**{"epsilon": 0.1, **wrong})

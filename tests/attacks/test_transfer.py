@@ -139,13 +139,13 @@ def test_it_is_judged_on_the_network(attack):
     label, prediction = network(image).argmax(1), network(result.image).argmax(1)
     problem = attack.pose(substitute.eval(), image, label, None, None)
     attacked = problem.attacked
-    holding = attacked & (prediction == label)
+    not_fooled = attacked & (prediction == label)
     if problem.target is not None and not isinstance(attack, DAG):
-        holding = attacked & (prediction != problem.target)
+        not_fooled = attacked & (prediction != problem.target)
     torch.testing.assert_close(
-        result.remaining, holding.flatten(1).sum(1).double() / attacked.flatten(1).sum(1), **EXACT
+        result.remaining, not_fooled.flatten(1).sum(1).double() / attacked.flatten(1).sum(1), **EXACT
     )
-    assert torch.equal(result.success, attack.success_criterion()(prediction, holding, problem))
+    assert torch.equal(result.success, attack.success_criterion()(prediction, not_fooled, problem))
     assert torch.equal(result.attacked, attacked.flatten(1).sum(1))
 
 

@@ -12,14 +12,14 @@ from torch import nn
 
 from monai_shield.attacks import VAFA
 from monai_shield.attacks.criteria import RemainingShare
-from monai_shield.attacks.loop import outcome_at, still_label
+from monai_shield.attacks.loop import outcome_at
+from monai_shield.attacks.losses import dice_cross_entropy
 from monai_shield.attacks.problem import Problem
 from monai_shield.attacks.vafa import (
     Requantize,
     block_dct,
     block_idct,
     dct_matrix,
-    dice_cross_entropy,
     filled_up,
     quantize,
     smooth_round,
@@ -55,9 +55,7 @@ def problem_of(image, bounds=WIDE, window=1.0, support=None, label=None):
 
 
 def rule_of(**settings):
-    return Requantize(
-        **{"q_max": 0.3, "q_min": 0.02, "step": 0.02, "block_size": 8, "ssim_weight": 1.0, "max_steps": 8, **settings}
-    )
+    return Requantize(VAFA(**{"q_max": 0.3, "q_min": 0.02, "step_size": 0.02, "max_steps": 8, **settings}))
 
 
 def by_scipy(image, table, size=8):
@@ -185,7 +183,7 @@ def test_the_result_is_the_clean_image_quantized_by_the_learned_table(shape):
     image, network = draw(shape), small_network(shape)
     attack = Captured(q_max=0.3, q_min=0.1, step_size=0.05, max_steps=8, bounds=(-1e6, 1e6), keep="last")
     result = attack(network, image)
-    table = attack.rule.table
+    table = attack.rule.memory["table"]
     assert result.steps.tolist() == [8] * len(image)
     assert bool(((table >= 0.1) & (table <= 0.3)).all())
     assert len(table.unique()) > 2
@@ -196,16 +194,16 @@ def test_the_result_is_the_clean_image_quantized_by_the_learned_table(shape):
 def test_one_step_follows_the_sign_of_the_gradient():
     # −∂L/∂image as a random field; the sum is differentiated numerically, entry by entry, through the smooth rounding
     image, gradient = draw((1, 1, 8, 8)), draw((1, 1, 8, 8), seed=2) - 0.5
-    problem, rule = problem_of(image, (-1e3, 1e3)), rule_of(ssim_weight=0.0, q_max=0.3, step=0.01)
+    problem, rule = problem_of(image, (-1e3, 1e3)), rule_of(ssim_weight=0.0, q_max=0.3, step_size=0.01)
     after = rule(image, gradient, torch.zeros(1), problem)
     coefficients = block_dct(image + 1e3, 8)
     along = block_dct(gradient, 8)
     step = 1e-7
     ahead, behind = (q * smooth_round(coefficients / q, 0.1) for q in (0.3 + step, 0.3 - step))
     slope = along * (ahead - behind)
-    torch.testing.assert_close(rule.table, (0.3 + 0.01 * slope.sign()).clamp(max=0.3))
-    assert bool((rule.table < 0.3).any())
-    torch.testing.assert_close(after, rule.quantized(rule.table, problem))
+    torch.testing.assert_close(rule.memory["table"], (0.3 + 0.01 * slope.sign()).clamp(max=0.3))
+    assert bool((rule.memory["table"] < 0.3).any())
+    torch.testing.assert_close(after, rule.quantized(rule.memory["table"], problem))
 
 
 def test_similarity_is_kept_where_it_is_asked_for():
@@ -272,7 +270,6 @@ def test_a_learned_table_beats_random_ones(shape):
             network,
             rule_of().quantized(0.05 + 0.35 * draw(shape, seed), problem),
             problem,
-            still_label,
             RemainingShare(),
         ).remaining
         for seed in range(10)

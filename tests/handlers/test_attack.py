@@ -371,12 +371,12 @@ def test_what_is_wrong_is_refused():
     for probability in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="probability"):
             AttackHandler(ATTACK, network, probability=probability)
-    for batch, error, key_label in [
-        ([torch.rand(1, 1, 4, 4)], TypeError, None),
-        ({"scan": torch.rand(1, 1, 4, 4)}, KeyError, None),
-        ({"image": torch.rand(1, 1, 4, 4)}, KeyError, "label"),
+    for batch, error, key_label, message in [
+        ([torch.rand(1, 1, 4, 4)], TypeError, None, "dictionaries, got list"),
+        ({"scan": torch.rand(1, 1, 4, 4)}, KeyError, None, "no 'image' in the batch, which has scan"),
+        ({"image": torch.rand(1, 1, 4, 4)}, KeyError, "label", "no 'label' in the batch, which has image"),
     ]:
         engine = Engine(lambda engine, batch: None)
         AttackHandler(ATTACK, network, key_label=key_label).attach(engine)
-        with pytest.raises(error, match="AttackHandler"):
+        with pytest.raises(error, match=message):
             engine.run([batch], max_epochs=1)

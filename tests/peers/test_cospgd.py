@@ -25,7 +25,7 @@ def flat(values):
 
 
 def pose(shape, targeted):
-    """Logits, a problem of which all pixels are attacked, and those that hold out: about half."""
+    """Logits, a problem of which all pixels are attacked, and those not yet fooled: about half."""
     generator = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(shape[0], CLASSES, *shape[1:], generator=generator, dtype=torch.float64)
     label = torch.randint(CLASSES, shape, generator=generator)
@@ -54,19 +54,19 @@ def agree(ours, theirs, logits, targeted):
 @either_way
 @pytest.mark.parametrize("taken", [0, 3, STEPS])
 def test_seg_pgd(cospgd, shape, targeted, taken):
-    logits, problem, wanted, held = pose(shape, targeted)
+    logits, problem, wanted, not_fooled = pose(shape, targeted)
     pixels = functional.cross_entropy(logits, wanted, reduction="none")
     theirs = cospgd.segpgd_scale(flat(logits), flat(wanted), flat(pixels), taken, STEPS, targeted)
-    agree(seg_pgd(logits, problem, held, taken / STEPS).sum(), theirs, logits, targeted)
+    agree(seg_pgd(logits, problem, not_fooled, taken / STEPS).sum(), theirs, logits, targeted)
 
 
 @every_shape
 @either_way
 def test_cos_pgd(cospgd, shape, targeted):
-    logits, problem, wanted, held = pose(shape, targeted)
+    logits, problem, wanted, not_fooled = pose(shape, targeted)
     pixels = functional.cross_entropy(logits, wanted, reduction="none")
     theirs = cospgd.cospgd_scale(flat(logits), flat(wanted), flat(pixels), CLASSES, targeted)
-    agree(cos_pgd(logits, problem, held, 0.0), theirs.flatten(1).mean(1), logits, targeted)
+    agree(cos_pgd(logits, problem, not_fooled, 0.0), theirs.flatten(1).mean(1), logits, targeted)
 
 
 @pytest.mark.parametrize("attack", [SegPGD, CosPGD])

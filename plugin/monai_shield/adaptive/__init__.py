@@ -2,4 +2,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attacks that know the whole shield."""
 
-from monai_shield.adaptive.pgd import AdaptivePGD, ShieldedNetwork
+from monai_shield.adaptive.pgd import AdaptivePGD
+from monai_shield.adaptive.shielded import ShieldedNetwork

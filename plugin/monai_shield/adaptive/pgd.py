@@ -2,55 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """An attacker who knows the whole shield."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from monai_shield.attacks import MultiLabel
-from monai_shield.attacks.base import AttackInfo, AttackResult
+from monai_shield.adaptive.shielded import ShieldedNetwork
+from monai_shield.attacks.ball import Ball
+from monai_shield.attacks.loop import Loss
 from monai_shield.attacks.losses import loss_called
 from monai_shield.attacks.pgd import PGD
-from monai_shield.attacks.problem import Problem
-from monai_shield.detectors import Detector, Views
-from monai_shield.networks.heads import Head, class_logits
-
-
-class ShieldedNetwork(nn.Module):
-    """
-    Reformer and target as one network, which remembers the detector's score of the last batch.
-
-    Args:
-        target: the network that is defended.
-        detector: scores the image.
-        reformer: image to image.
-        head: what the target's channels stand for; None to read it, see :func:`~monai_shield.networks.head_of`.
-
-    Raises:
-        ValueError: where `head` is "sigmoid" and the target is a :class:`~monai_shield.attacks.MultiLabel` already: its
-            channels are combinations of labels, which the shield's detector never sees.
-    """
-
-    def __init__(
-        self, target: nn.Module, detector: Detector, reformer: nn.Module | None, head: Head | None = None
-    ) -> None:
-        super().__init__()
-        if head == "sigmoid" and isinstance(target, MultiLabel):
-            raise ValueError("head 'sigmoid' is declared: give the network itself, not a MultiLabel around it.")
-        self.target = target
-        self.detector = detector
-        self.reformer = reformer
-        self.head = head
-        self.score: Tensor | None = None
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits of classes that exclude each other (B,K,spatial) of the reformed image (B,C,spatial), see
-        :func:`~monai_shield.networks.class_logits`; the detector scores the target's own."""
-        views = Views(image, self.target, self.reformer, head=self.head)
-        self.score = self.detector(views)
-        return class_logits(views.reformed_prediction, self.head)
+from monai_shield.attacks.problem import Outcome, Problem
+from monai_shield.detectors import Detector
+from monai_shield.info import Info
+from monai_shield.networks.heads import Head
+from monai_shield.transforms.foreground import DEFAULT_FOREGROUND, Foreground
 
 
 @dataclass(eq=False, kw_only=True)
@@ -60,24 +27,30 @@ class AdaptivePGD(PGD):
 
         L(x) = CE(target(reformer(x)), y) − penalty · max(0, score(x) − threshold + margin)
 
-    CE stands for the ``loss``. Every part of the shield has a gradient, so none is approximated. The starting point of
-    the attack is the clean image, which the detector accepts, unless ``random_start`` is set. Its other settings are
-    those of :class:`~monai_shield.attacks.pgd.PGD`.
+    CE stands for the ``loss``; where the detector has several thresholds, each adds a penalty of its own. The attack
+    starts at the clean image, which the detector accepts, unless ``random_start`` is set.
+
+    Before the first step it checks that a gradient passes the reformer and comes from each score; else the attack
+    would find nothing and the shield look safe. It refuses with a ``ValueError`` that names the part, which is to be
+    wrapped in :class:`~monai_shield.attacks.BPDA`. Its other settings are those of
+    :class:`~monai_shield.attacks.pgd.PGD`.
 
     Args:
         detector: calibrated detector of the shield.
         reformer: reformer of the shield.
-        penalty: price of a score above the threshold, in units of cross entropy per unit of score.
+        penalty: price of a score above the threshold, in units of cross entropy per unit of score; 0 leaves the
+            detector out.
         margin: how far below the threshold the score is to stay.
         head: what the target's channels stand for; None to read it. With a sigmoid of several channels a label holds
             combinations of them, as :meth:`~monai_shield.attacks.MultiLabel.encode` writes it.
+        foreground: which pixels are foreground to the detector.
     """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="adaptive PGD",
-        paper="Carlini and Wagner, MagNet and Efficient Defenses Against Adversarial Attacks are Not Robust",
-        year=2017,
-        arxiv="1711.08478",
+    info: ClassVar[Info] = Info(
+        "adaptive PGD",
+        "Carlini and Wagner, MagNet and Efficient Defenses Against Adversarial Attacks are Not Robust",
+        2017,
+        "1711.08478",
     )
 
     detector: Detector
@@ -85,27 +58,22 @@ class AdaptivePGD(PGD):
     penalty: float = 10.0
     margin: float = 0.1
     head: Head | None = None
+    foreground: Foreground = DEFAULT_FOREGROUND
     random_start: bool = False
 
-    def __call__(
-        self,
-        network: nn.Module,
-        image: Tensor,
-        label: Tensor | None = None,
-        mask: Tensor | None = None,
-        *,
-        index: Sequence[int] | None = None,
-    ) -> AttackResult:
-        """Attack the shield around ``network``; arguments and result are those of every attack."""
-        threshold = self.detector.calibrated().threshold
-        shielded = ShieldedNetwork(network, self.detector, self.reformer, self.head)
-        wrong = loss_called(self.loss)
+    def _attacked_network(self, network: nn.Module) -> ShieldedNetwork:
+        self.detector.calibrated()
+        return ShieldedNetwork(network, self.detector, self.reformer, self.head, self.foreground)
 
-        def loss(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
-            assert shielded.score is not None  # the network was just run on this batch
-            excess = functional.relu(shielded.score - threshold + self.margin)
-            return wrong(logits, problem, held, progress) - self.penalty * excess
+    def _climb(self, network: nn.Module, problem: Problem, loss: str | Loss) -> Outcome:
+        assert isinstance(network, ShieldedNetwork)
+        # at a random point: at a clean image a gradient may vanish, as that of an absolute value does at 0
+        network.check_gradients(Ball(self.epsilon, self.norm).draw(problem, self.seed), scores=self.penalty > 0)
+        wrong = loss_called(loss)
 
-        settings = {each.name: getattr(self, each.name) for each in fields(PGD)}
-        attack = PGD(**settings | {"loss": loss})
-        return attack(shielded, image, label, mask, index=index)
+        def penalized(logits: Tensor, part: Problem, not_fooled: Tensor, progress: float) -> Tensor:
+            excesses = self.detector.excesses(network.views).values()  # the network was just run on this batch
+            excess = torch.stack([(each + self.margin).relu() for each in excesses]).sum(0)
+            return wrong(logits, part, not_fooled, progress) - self.penalty * excess
+
+        return super()._climb(network, problem, penalized)

@@ -5,7 +5,7 @@
 from monai_shield.attacks.alma_prox import ALMAProx
 from monai_shield.attacks.apgd import APGD
 from monai_shield.attacks.asma import ASMA
-from monai_shield.attacks.base import Attack, AttackInfo, AttackResult
+from monai_shield.attacks.base import Attack, AttackResult
 from monai_shield.attacks.bpda import BPDA
 from monai_shield.attacks.criteria import AllOf, AnyOf, Criterion, RemainingShare, StructureDice, TargetDice
 from monai_shield.attacks.dag import DAG

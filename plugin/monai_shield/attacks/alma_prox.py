@@ -3,17 +3,19 @@
 """ALMA prox: the smallest perturbation that changes a share of the pixels."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from monai_shield.attacks.base import Attack, AttackInfo
-from monai_shield.attacks.criteria import Criterion, RemainingShare
-from monai_shield.attacks.loop import ascend
+from monai_shield.attacks.base import Attack, Examples
+from monai_shield.attacks.criteria import RemainingShare
+from monai_shield.attacks.loop import StepRule, ascend
 from monai_shield.attacks.problem import Outcome, Problem, per_image
+from monai_shield.attacks.settings import check_at_least, check_positive
 from monai_shield.attacks.targets import Target
+from monai_shield.info import Info
 
 
 @dataclass(eq=False)
@@ -22,14 +24,14 @@ class ALMAProx(Attack):
 
         minimize ‖r‖∞   subject to   c_t(x₀ + r) ≤ 0   at the attacked pixels t, and to the bounds
 
-    with c_t the margin by which pixel t holds out (:func:`constraints`). The constraints enter an augmented Lagrangian
+    with c_t the margin by which pixel t resists (:func:`constraints`). The constraints enter an augmented Lagrangian
     with a multiplier and a penalty parameter of their own for each pixel, weighted alike in each image by a scale that
     falls while the attack succeeds and rises while it does not (:class:`Lagrangian`). Its gradient is followed by a
     step in a diagonal metric H, the root of a running mean of squared gradients, and the proximal operator of the norm
     in that metric (variable metric forward-backward). An image keeps the smallest iterate that succeeded; if none did,
-    the last of those on which the fewest pixels hold out.
+    the last of those with the fewest pixels not yet fooled.
 
-    The share of the attacked pixels that may hold out need not be paid for: as many of the largest constraints are left
+    The share of the attacked pixels that may resist need not be paid for: as many of the largest constraints are left
     out, none at first and all of them at the end. That share is ``stop_share``, or that of a criterion
     :class:`~monai_shield.attacks.criteria.RemainingShare`. For any other criterion none is left out, and only the scale
     hears of success.
@@ -44,23 +46,22 @@ class ALMAProx(Attack):
     - The penalty parameters stop growing at 1e6, before float32 overflows.
     - A pixel is to come 1e-4 beyond the boundary, counted after the ratio.
 
-    Other settings are those of :class:`~monai_shield.attacks.base.Attack`.
-
     Args:
         max_steps: number of steps.
         step: length of the steps up to the first success, as a fraction of the window.
         last_step: length of the last step, as a fraction of the first; between, it falls as a hyperbola.
         target: adversarial label as in :class:`~monai_shield.attacks.dag.DAG`; None for an untargeted attack.
-
-    Raises:
-        ValueError: when a setting is out of its range.
     """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="ALMA prox",
-        paper="Rony et al., Proximal Splitting Adversarial Attack for Semantic Segmentation",
-        year=2023,
-        arxiv="2206.07179",
+    info: ClassVar[Info] = Info(
+        "ALMA prox",
+        "Rony et al., Proximal Splitting Adversarial Attack for Semantic Segmentation",
+        2023,
+        "2206.07179",
+    )
+    examples: ClassVar[Examples] = (
+        {"step": 0.02, "max_steps": 12},
+        {"step": 0.02, "max_steps": 12, "target": "runner_up", "stop_share": 0.3},
     )
 
     max_steps: int = 500
@@ -70,28 +71,19 @@ class ALMAProx(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.step > 0 or self.max_steps < 1 or not 0 < self.last_step <= 1:
-            raise ValueError(
-                f"step and max_steps must be positive and last_step in (0, 1], "
-                f"got {self.step}, {self.max_steps} and {self.last_step}."
-            )
+        check_positive(step=self.step)
+        check_at_least(1, max_steps=self.max_steps)
+        if not 0 < self.last_step <= 1:
+            raise ValueError(f"last_step must be in (0, 1], got {self.last_step}.")
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
-        criterion = self.success_criterion()
-        lagrangian = Lagrangian(
-            criterion=criterion,
-            step=self.step,
-            last_step=self.last_step,
-            max_steps=self.max_steps,
-            spared=criterion.at_most if isinstance(criterion, RemainingShare) else 0.0,
-        )
+        lagrangian = Lagrangian(self)
         return ascend(
             network,
             problem,
             loss=lagrangian.loss,
             rule=lagrangian,
-            held=self.hold_out_rule(problem),
-            criterion=criterion,
+            criterion=self.success_criterion(),
             max_steps=self.max_steps,
             stop_early=False,
             keep="smallest",
@@ -99,7 +91,7 @@ class ALMAProx(Attack):
 
 
 @dataclass
-class Lagrangian:
+class Lagrangian(StepRule):
     """The augmented Lagrangian of one run, as a loss, and the forward-backward step on it, as a step rule.
 
     At an iterate, with c the constraints times the scale w of their image, the multipliers μ and penalty parameters ρ
@@ -119,36 +111,30 @@ class Lagrangian:
         s ← 0.8 s + 0.2 g²,   H = √(s / (1 − 0.8ⁿ))    at step n
         δ ← prox(δ − λ g / H),   prox(δ) = argmin_p λ ‖p‖∞ + ½ Σ H (p − δ)²,   p within the bounds
 
+    with λ the length of a step.
+
     Args:
-        criterion: when an image is done.
-        step: λ up to the first success of an image (or half of all steps), as a fraction of the window.
-        last_step: λ at the last step, as a fraction of the first.
-        max_steps: steps of the run.
-        spared: share of the attacked pixels whose constraints are left out at the end.
+        attack: whose settings it takes. A success that never comes counts as come after half of all steps.
     """
 
-    criterion: Criterion
-    step: float
-    last_step: float
-    max_steps: int
-    spared: float
-    taken: int = field(default=0, init=False)
-    memory: dict[str, Tensor] = field(default_factory=dict, init=False)
+    attack: ALMAProx
 
-    def loss(self, logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
+    def loss(self, logits: Tensor, problem: Problem, not_fooled: Tensor, progress: float) -> Tensor:
         """L (B,), as far as its gradient goes."""
+        criterion = self.attack.success_criterion()
         margin = constraints(logits, problem)
         if self.taken == 0:
             self._begin(margin.detach(), problem, logits.shape[1])
         now = self.memory
-        met = self.criterion(logits.detach().max(1).indices, held, problem)
+        met = criterion(logits.detach().max(1).indices, not_fooled, problem)
         now["first"] = torch.where(met, now["first"].clamp(max=self.taken), now["first"])
         now["scale"] = (now["scale"] / torch.where(met, 1 + SCALE_RATE, 1 - SCALE_RATE)).clamp(*SCALES)
-        now["gave_way"] = now["gave_way"] | ~held
+        now["gave_way"] = now["gave_way"] | ~not_fooled
 
         scaled = (margin / per_image(now["unit"], margin) + TOLERANCE) * per_image(now["scale"], margin)
         violation = scaled.detach().double()
-        counted = _all_but_largest(violation, problem.attacked, self.spared * progress)
+        spared = criterion.at_most if isinstance(criterion, RemainingShare) else 0.0
+        counted = _all_but_largest(violation, problem, spared * progress)
         if self.taken == 0:
             now["before"] = violation
         elif (self.taken + 1) % CHECK_EVERY == 0:
@@ -163,7 +149,6 @@ class Lagrangian:
         return -(slope.to(scaled) * scaled).flatten(1).sum(1)
 
     def __call__(self, image: Tensor, gradient: Tensor, value: Tensor, problem: Problem) -> Tensor:
-        """The next image (B,C,spatial)."""
         now = self.memory
         perturbation = (image - problem.image) / problem.window
         descent = -gradient * problem.window
@@ -176,32 +161,27 @@ class Lagrangian:
         smaller = shrink_linf(perturbation - weight * descent / metric, weight, metric, low, high)
         return problem.clamp(problem.image + problem.window * smaller)
 
-    def select(self, rows: Tensor) -> None:
-        """Go on with the images ``rows`` (b,) only."""
-        self.memory = {name: value[rows] for name, value in self.memory.items()}
-
     def _begin(self, margin: Tensor, problem: Problem, classes: int) -> None:
         pixels, images = torch.zeros_like(margin, dtype=torch.float64), torch.ones_like(margin.flatten(1)[:, 0])
-        number = problem.attacked.flatten(1).sum(1)
-        mean = (margin.abs() * problem.attacked).flatten(1).sum(1) / number
+        mean = problem.mean(margin.abs())
         self.memory = {
-            "multiplier": pixels + per_image((FIRST_MULTIPLIERS / number).clamp(max=1), pixels),
+            "multiplier": pixels + per_image((FIRST_MULTIPLIERS / problem.number).clamp(max=1), pixels),
             "penalty": pixels + FIRST_PENALTY,
             "gave_way": torch.zeros_like(problem.attacked),
             "scale": images,
             "unit": mean.clamp(min=torch.finfo(mean.dtype).tiny) if classes == 2 else images,
-            "first": torch.full_like(images, self.max_steps // 2),
+            "first": torch.full_like(images, self.attack.max_steps // 2),
         }
 
     def _step(self) -> Tensor:
         """λ of each image (B,): constant up to its first success, then a hyperbola down to the last step."""
         first = self.memory["first"]
-        since = (self.taken - 1 - first).clamp(min=0) / (self.max_steps - first)
-        return self.step / (1 + (1 / self.last_step - 1) * since)
+        since = (self.taken - 1 - first).clamp(min=0) / (self.attack.max_steps - first)
+        return self.attack.step / (1 + (1 / self.attack.last_step - 1) * since)
 
 
 def constraints(logits: Tensor, problem: Problem) -> Tensor:
-    """Margin c (B,spatial) by which each pixel holds out, at most 0 where it has given way.
+    """Margin c (B,spatial) by which each pixel resists, at most 0 where it has given way.
 
     The difference of the label's logit from the highest other one, or of the highest other one from the target's, over
     that of the highest logit from the third; from the mean of the third and the fourth with a target, where there are
@@ -254,13 +234,13 @@ def shrink_linf(point: Tensor, weight: Tensor, metric: Tensor, low: Tensor, high
     return torch.clamp(inside, -limit, limit)
 
 
-def _all_but_largest(violation: Tensor, attacked: Tensor, share: float) -> Tensor:
+def _all_but_largest(violation: Tensor, problem: Problem, share: float) -> Tensor:
     """The attacked pixels (B,spatial) but for this share of them, those with the largest violation (B,spatial)."""
-    number = (share * attacked.flatten(1).sum(1) + 1e-9).long().unsqueeze(1)  # whole numbers are not to be rounded down
+    number = (share * problem.number + 1e-9).long().unsqueeze(1)  # whole numbers are not to be rounded down
     if not bool(number.any()):
-        return attacked
-    sizes = violation.masked_fill(~attacked, -math.inf).flatten(1).sort(dim=1, descending=True).values
-    return attacked & (violation <= per_image(sizes.gather(1, number), violation))
+        return problem.attacked
+    sizes = violation.masked_fill(~problem.attacked, -math.inf).flatten(1).sort(dim=1, descending=True).values
+    return problem.attacked & (violation <= per_image(sizes.gather(1, number), violation))
 
 
 FIRST_MULTIPLIERS = 10.0  # of all the pixels of an image together

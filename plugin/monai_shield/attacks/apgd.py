@@ -4,24 +4,25 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from monai_shield.attacks.base import AttackInfo
-from monai_shield.attacks.loop import Direction, Loss, Projection, ascend
+from monai_shield.attacks.ball import Ball
+from monai_shield.attacks.base import Examples
+from monai_shield.attacks.loop import Loss, StepRule, ascend
 from monai_shield.attacks.losses import loss_called, tracked_for
-from monai_shield.attacks.noise import add_noise
 from monai_shield.attacks.pgd import PGD
 from monai_shield.attacks.problem import Outcome, Problem, per_image
+from monai_shield.info import Info
 
 
 @dataclass
-class Halving:
-    """Step rule of Auto-PGD (Croce and Hein 2020, arXiv 2003.01690), with Π the projection::
+class Halving(StepRule):
+    """Step rule of Auto-PGD (Croce and Hein 2020, arXiv 2003.01690), with Π the projection onto the ball::
 
         z ← Π(x + step · window · direction(g)),    x′ ← Π(x + 0.75 (z − x) + 0.25 (x − x⁻))
 
@@ -30,21 +31,16 @@ class Halving:
     and its best loss has not risen since.
 
     Args:
-        direction: from the gradient to the direction of a step.
-        project: back into what is allowed.
+        ball: what is allowed.
         step: length of the first step, as a fraction of the window.
         checks: numbers of steps after which to check, rising.
     """
 
-    direction: Direction
-    project: Projection
+    ball: Ball
     step: float
     checks: Sequence[int]
-    taken: int = field(default=0, init=False)
-    memory: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     def __call__(self, image: Tensor, gradient: Tensor, value: Tensor, problem: Problem) -> Tensor:
-        """The next image (B,C,spatial)."""
         now = self.memory
         if self.taken == 0:
             # no momentum at the first step: its iterate before is itself, and it goes all the way
@@ -63,15 +59,11 @@ class Halving:
 
         keep = 0.75 if self.taken > 0 else 1.0
         step = per_image(now["step"], image) * problem.window
-        ahead = self.project(image + step * self.direction(gradient), problem)
-        following = self.project(image + keep * (ahead - image) + (1 - keep) * (image - now["before"]), problem)
+        ahead = self.ball.project(image + step * self.ball.direction(gradient), problem)
+        following = self.ball.project(image + keep * (ahead - image) + (1 - keep) * (image - now["before"]), problem)
         now["before"] = image
         self.taken += 1
         return following
-
-    def select(self, rows: Tensor) -> None:
-        """Go on with the images ``rows`` (b,) only."""
-        self.memory = {name: value[rows] for name, value in self.memory.items()}
 
     def _check(self, image: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Halve the step where it is too long; the image and gradient (B,C,spatial) to go on from."""
@@ -88,27 +80,28 @@ class Halving:
 class APGD(PGD):
     """Auto-PGD (Croce and Hein 2020, arXiv 2003.01690): PGD with momentum and a step that each image halves by itself.
 
-    The rule is :class:`Halving`, the checkpoints are those of :func:`checkpoints`. An image keeps the iterate on which
-    the fewest pixels hold out. With ``radii`` it starts in a larger ball and goes on from there, projected, in smaller
-    ones (Croce et al. 2024, arXiv 2306.12941); only iterates of the last ball count. Its other settings are those of
-    :class:`~monai_shield.attacks.pgd.PGD`.
+    The rule is :class:`Halving`, the checkpoints are those of :func:`checkpoints`. An image keeps the iterate with the
+    fewest pixels not yet fooled. With ``radii`` it starts in a larger ball and goes on from there, projected, in
+    smaller ones (Croce et al. 2024, arXiv 2306.12941); only iterates of the last ball count. Its other settings are
+    those of :class:`~monai_shield.attacks.pgd.PGD`.
 
     Args:
         step_size: length of the first step, as a fraction of the window; by default twice the radius of the ball.
         max_steps: number of steps in all balls together.
         radii: radii of the balls one after the other, as multiples of epsilon; the last is 1.
         shares: share of the steps in each ball.
-
-    Raises:
-        ValueError: when a setting is out of its range.
     """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="APGD",
-        paper="Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse "
+    info: ClassVar[Info] = Info(
+        "APGD",
+        "Croce and Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse "
         "Parameter-Free Attacks",
-        year=2020,
-        arxiv="2003.01690",
+        2020,
+        "2003.01690",
+    )
+    examples: ClassVar[Examples] = (
+        {"epsilon": 0.1, "max_steps": 12},
+        {"epsilon": 2.0, "norm": "l2", "max_steps": 12, "stop_early": True, "stop_share": 0.4},
     )
 
     max_steps: int = 100
@@ -120,40 +113,27 @@ class APGD(PGD):
         super().__post_init__()
         if len(self.radii) == 0 or self.radii[-1] != 1 or not all(radius >= 1 for radius in self.radii):
             raise ValueError(f"radii must be at least 1 and end with 1, got {self.radii}.")
-        if (
-            len(self.shares) != len(self.radii)
-            or not all(share > 0 for share in self.shares)
-            or not math.isclose(sum(self.shares), 1)
-        ):
+        one_each = len(self.shares) == len(self.radii) and math.isclose(sum(self.shares), 1)
+        if not one_each or not all(share > 0 for share in self.shares):
             raise ValueError(f"shares must be positive, one for each of the radii, with a sum of 1, got {self.shares}.")
 
     def _climb(self, network: nn.Module, problem: Problem, loss: str | Loss) -> Outcome:
         """One run with one loss, through all the balls."""
-        image = problem.image
-        if self.random_start:
-            image = add_noise(problem, epsilon=self.radii[0] * self.epsilon, norm=self.norm, seed=self.seed)
-        steps = torch.zeros(len(image), dtype=torch.long, device=image.device)
+        balls = [Ball(radius * self.epsilon, self.norm) for radius in self.radii]
         ends = [0, *(round(share * self.max_steps) for share in accumulate(self.shares))]
-        for ball, radius in enumerate(self.radii):
-            number = ends[ball + 1] - ends[ball]
-            is_last = ball == len(self.radii) - 1
-            epsilon = radius * self.epsilon
-            project = self._project(epsilon)
+        image = balls[0].draw(problem, self.seed) if self.random_start else problem.image
+        steps = torch.zeros(len(image), dtype=torch.long, device=image.device)
+        for ball, begin, end in zip(balls, ends, ends[1:]):
+            step = 2 * ball.epsilon if self.step_size is None else self.step_size
             outcome = ascend(
                 network,
                 problem,
                 loss=loss_called(loss),
-                rule=Halving(
-                    self._direction(),
-                    project,
-                    2 * epsilon if self.step_size is None else self.step_size,
-                    checkpoints(number),
-                ),
-                held=self.hold_out_rule(problem),
+                rule=Halving(ball, step, checkpoints(end - begin)),
                 criterion=self.success_criterion(),
-                max_steps=number,
-                start=project(image, problem),
-                stop_early=self.stop_early and is_last,
+                max_steps=end - begin,
+                start=ball.project(image, problem),
+                stop_early=self.stop_early and ball is balls[-1],
                 keep=self.keep,
                 track=tracked_for(loss),
             )

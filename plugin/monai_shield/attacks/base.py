@@ -1,40 +1,26 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What every attack shares: how its problem is posed, the guard around the network, and the result it hands back."""
+"""What every attack shares: its settings, how its problem is posed, and the result it hands back."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from monai.data import MetaTensor
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from typing_extensions import Self
 
+from monai_shield.attacks.crafting import crafting
 from monai_shield.attacks.criteria import Criterion, RemainingShare
-from monai_shield.attacks.loop import Holding, not_yet_target, still_label
+from monai_shield.attacks.inputs import check_classes, check_image, label_of, plain, with_meta_of, without_channel
 from monai_shield.attacks.problem import Outcome, Problem, logits_of, per_image
+from monai_shield.attacks.settings import check_at_least
 from monai_shield.attacks.targets import adversarial_label, check_target
+from monai_shield.info import Info
 from monai_shield.transforms.intensity import intensity_window
 
-
-@dataclass(frozen=True)
-class AttackInfo:
-    """Where an attack comes from; tables and documentation are made from it.
-
-    Args:
-        name: what the attack is called in tables.
-        paper: authors and title.
-        year: year of publication.
-        arxiv: arXiv id, None where there is none.
-    """
-
-    name: str
-    paper: str
-    year: int | None = None
-    arxiv: str | None = None
+Examples = Sequence[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +35,7 @@ class AttackResult:
         norm_linf: largest absolute change of a pixel (B,), in the image's own unit.
         norm_l2: Euclidean norm of the perturbation (B,), in the image's own unit.
         attacked: number of attacked pixels (B,).
-        remaining: share of the attacked pixels that still hold out against the attack (B,).
+        remaining: share of the attacked pixels that are not yet fooled (B,).
         window: intensity window (B,); ``norm_linf / window`` is in the unit of the budget.
     """
 
@@ -70,6 +56,9 @@ class Attack:
     The network is attacked in evaluation mode; its modes, parameters and gradients, and the global random state, are
     afterward as they were. An image's result does not depend on the other images in the batch.
 
+    These settings are those of every attack; each tells only the further ones. Every attack refuses a setting out of
+    its range with a ``ValueError``.
+
     Args:
         bounds: ``(low, high)`` that the adversarial image keeps to, None for each clean image's own minimum and
             maximum. [0, 1] is never assumed.
@@ -78,17 +67,22 @@ class Attack:
         ignore_index: label of void pixels, which are never attacked; None for none.
         attack_background: whether pixels labeled 0 are attacked too.
         confine_to_mask: whether the perturbation too, not only the attacked pixels, keeps inside the mask.
-        stop_share: the attack has succeeded when no more than this share of the attacked pixels holds out.
+        stop_share: the attack has succeeded when no more than this share of the attacked pixels is not yet fooled.
         criterion: what success is instead of that: one of :mod:`monai_shield.attacks.criteria`, or several combined.
         micro_batch: number of images that are attacked at a time, which bounds the memory; by default the whole batch.
 
-    Raises:
-        ValueError: when a setting is out of its range.
+    Attributes:
+        info: where it comes from.
+        examples: settings, one of them at least, with which it attacks a small image in [0, 1]; one for each branch of
+            its own. Tests run them all.
+        from_command_line: whether settings alone make it, so that a command line can.
     """
 
-    info: ClassVar[AttackInfo]
-    #: Whether settings alone make it, so that a command line can.
+    info: ClassVar[Info]
+    examples: ClassVar[Examples]
     from_command_line: ClassVar[bool] = True
+    #: Whether, although there is a target, every class but the label counts as fooled.
+    any_other_class: ClassVar[bool] = False
 
     bounds: Sequence[float] | None = None
     window: float | str = 1.0
@@ -102,16 +96,18 @@ class Attack:
     def __post_init__(self) -> None:
         if self.bounds is not None and not (len(self.bounds) == 2 and self.bounds[0] < self.bounds[1]):
             raise ValueError(f"bounds must be (low, high) with low < high, got {self.bounds}.")
-        if isinstance(self.window, str):
-            if self.window != "image":
-                raise ValueError(f"window must be a positive number or 'image', got {self.window!r}.")
-        elif not (math.isfinite(self.window) and self.window > 0):
-            raise ValueError(f"window must be a positive number or 'image', got {self.window}.")
+        is_number = not isinstance(self.window, str) and math.isfinite(self.window) and self.window > 0
+        if not is_number and self.window != "image":
+            raise ValueError(f"window must be a positive number or 'image', got {self.window!r}.")
         if not 0 <= self.stop_share < 1:
             raise ValueError(f"stop_share must be in [0, 1), got {self.stop_share}.")
         check_target(getattr(self, "target", None))
-        if self.micro_batch is not None and self.micro_batch < 1:
-            raise ValueError(f"micro_batch must be positive, got {self.micro_batch}.")
+        check_at_least(1, micro_batch=self.micro_batch)
+
+    @classmethod
+    def example(cls, network: nn.Module, image: Tensor, **settings: Any) -> Self:
+        """One with these settings that is ready to attack a network on images like ``image`` (B,C,spatial)."""
+        return cls(**settings)
 
     def __call__(
         self,
@@ -141,23 +137,26 @@ class Attack:
             ValueError: when the image, label, mask or logits have the wrong shape or values.
         """
         check_image(image)
-        with crafting(network, image.device) as target:
+        with crafting(self._attacked_network(network), image.device) as target:
             problem = self.pose(target, image, label, mask, index)
             places = torch.arange(len(problem.image), device=problem.image.device)
             parts = places.split(len(places) if self.micro_batch is None else self.micro_batch)
             outcome = Outcome.concatenate([self._run(target, problem.select(part)) for part in parts])
         perturbation = (outcome.image - problem.image).flatten(1)
-        attacked = problem.attacked.flatten(1).sum(1)
         return AttackResult(
             image=with_meta_of(outcome.image, image),
             steps=outcome.steps,
-            success=outcome.success | (attacked == 0),
+            success=outcome.success | (problem.number == 0),
             norm_linf=torch.linalg.vector_norm(perturbation, math.inf, dim=1, dtype=torch.float64),
             norm_l2=torch.linalg.vector_norm(perturbation, 2, dim=1, dtype=torch.float64),
-            attacked=attacked,
+            attacked=problem.number,
             remaining=outcome.remaining,
             window=problem.window.flatten(),
         )
+
+    def _attacked_network(self, network: nn.Module) -> nn.Module:
+        """What is attacked of the network that was given."""
+        return network
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
         """The attack itself."""
@@ -166,10 +165,6 @@ class Attack:
     def success_criterion(self) -> Criterion:
         """What success is."""
         return RemainingShare(self.stop_share) if self.criterion is None else self.criterion
-
-    def hold_out_rule(self, problem: Problem) -> Holding:
-        """Which of the attacked pixels hold out."""
-        return still_label if problem.target is None else not_yet_target
 
     @property
     def targeted(self) -> bool:
@@ -195,22 +190,22 @@ class Attack:
             logits = logits_of(network, clean if label is None or self.targeted else clean[:1])
         classes = logits.shape[1]
 
-        truth = logits.argmax(1) if label is None else _whole_numbers(_without_channel(label, clean, "label"))
+        truth = logits.argmax(1) if label is None else label_of(label, clean, "label")
         void = torch.zeros_like(truth, dtype=torch.bool) if self.ignore_index is None else truth == self.ignore_index
         truth = truth.masked_fill(void, 0)
-        _check_classes(truth, classes, "label")
+        check_classes(truth, classes, "label")
 
-        adversarial = self._adversarial_label(truth, logits) if self.targeted else None
+        adversarial = None
         attacked = ~void
-        if adversarial is not None:
-            adversarial = _whole_numbers(_without_channel(adversarial, clean, "adversarial label"))
-            _check_classes(adversarial, classes, "adversarial label")
+        if self.targeted:
+            adversarial = label_of(self._adversarial_label(truth, logits), clean, "adversarial label")
+            check_classes(adversarial, classes, "adversarial label")
             attacked = attacked & (adversarial != truth)
         if not self.attack_background:
             attacked = attacked & (truth != 0)
         support = None
         if mask is not None:
-            inside = _without_channel(mask, clean, "mask").bool()
+            inside = without_channel(mask, clean, "mask").bool()
             attacked = attacked & inside
             support = inside.unsqueeze(1) if self.confine_to_mask else None
         elif self.confine_to_mask:
@@ -221,7 +216,8 @@ class Attack:
             raise ValueError(f"index must name {len(clean)} images, got shape {tuple(places.shape)}.")
         low, high = self._bounds(clean)
         window = window_width(clean) if self.window == "image" else torch.full_like(low, float(self.window))
-        return Problem(clean, truth, adversarial, void, attacked, support, low, high, window, places.to(clean.device))
+        where = (clean, truth, adversarial, void, attacked, support)
+        return Problem(*where, low, high, window, places.to(clean.device), self.any_other_class)
 
     def _bounds(self, image: Tensor) -> tuple[Tensor, Tensor]:
         pixels = image.flatten(1)
@@ -235,92 +231,7 @@ class Attack:
         return torch.full_like(low, self.bounds[0]), torch.full_like(high, self.bounds[1])
 
 
-@contextmanager
-def crafting(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
-    """Within it the network is in evaluation mode, its parameters take no gradient and gradients are enabled.
-
-    On the way out, also after an exception, each module has its own mode and each parameter its own ``requires_grad``
-    again, and the global random state is what it was. A network wrapped for distributed training is handed out
-    unwrapped, as the wrapper would wait for a backward pass that never comes.
-
-    Args:
-        network: network to attack.
-        device: device it is attacked on.
-
-    Raises:
-        TypeError: when ``network`` is not a module, as nothing else can be put in evaluation mode.
-    """
-    if not isinstance(network, nn.Module):
-        raise TypeError(f"network must be a torch.nn.Module, got {type(network).__name__}.")
-    target = network.module if isinstance(network, DistributedDataParallel) else network
-    modes = [(module, module.training) for module in target.modules()]
-    wanted = [(parameter, parameter.requires_grad) for parameter in target.parameters()]
-    try:
-        # set flag by flag: a network's own train() may do more than can be undone
-        for module, _ in modes:
-            module.training = False
-        for parameter, _ in wanted:
-            parameter.requires_grad_(False)
-        devices = [device] if device.type == "cuda" else []
-        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
-            yield target
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, requires_grad in wanted:
-            parameter.requires_grad_(requires_grad)
-
-
 def window_width(image: Tensor) -> Tensor:
     """Width of each image's own intensity window (B,1,...,1): see :func:`monai_shield.transforms.intensity_window`."""
     ends = torch.tensor([intensity_window(each) for each in image], dtype=image.dtype, device=image.device)
     return per_image(ends[:, 1] - ends[:, 0], image)
-
-
-def with_meta_of(image: Tensor, like: Tensor) -> Tensor:
-    """``image`` with the meta information of ``like`` when that is a MetaTensor, else as it is."""
-    return MetaTensor(image).copy_meta_from(like) if isinstance(like, MetaTensor) else image
-
-
-def plain(tensor: Tensor) -> Tensor:
-    """The tensor without meta information, history or storage shared with the caller's, fit for gradients."""
-    values = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
-    return values.detach().clone()
-
-
-def check_image(image: Tensor) -> None:
-    """Check that an image is one that can be attacked.
-
-    Raises:
-        ValueError: when it is not (B,C,H,W[,D]) of finite floats.
-    """
-    if image.ndim not in (4, 5) or not image.is_floating_point() or image.numel() == 0:
-        raise ValueError(f"image must be (B,C,H,W[,D]) of floats, got {tuple(image.shape)} of {image.dtype}.")
-    if not bool(image.isfinite().all()):
-        raise ValueError("image has values that are not finite.")
-
-
-def _without_channel(tensor: Tensor, image: Tensor, name: str) -> Tensor:
-    """(B,1,spatial) or (B,spatial) to (B,spatial), on the image's device."""
-    pixels = plain(tensor).to(image.device)
-    if pixels.ndim == image.ndim and pixels.shape[1] == 1:
-        pixels = pixels.squeeze(1)
-    if pixels.shape != image.shape[:1] + image.shape[2:]:
-        raise ValueError(
-            f"{name} must be (B,1,spatial) or (B,spatial) for an image {tuple(image.shape)}, got {tuple(tensor.shape)}."
-        )
-    return pixels
-
-
-def _whole_numbers(label: Tensor) -> Tensor:
-    """A label of whole numbers, also when read from a file as floats, as int64."""
-    whole = label.long()
-    if label.is_floating_point() and not torch.equal(whole.to(label.dtype), label):
-        raise ValueError("a label must hold whole numbers.")
-    return whole
-
-
-def _check_classes(label: Tensor, classes: int, name: str) -> None:
-    low, high = int(label.min()), int(label.max())
-    if low < 0 or high >= classes:
-        raise ValueError(f"{name} holds {low} to {high}, but the network has the classes 0 to {classes - 1}.")

@@ -12,18 +12,19 @@ from monai.metrics import compute_dice
 from monai.networks import one_hot
 from torch import Tensor
 
-from monai_shield.attacks.problem import Problem, share_held
+from monai_shield.attacks.problem import Problem
 
 
 class Criterion:
-    """Base of the criteria: ``criterion(prediction, holding, problem)`` says which images the attack is done with."""
+    """Base of the criteria, which say with which images the attack is done. Each refuses a setting out of its range
+    with a ``ValueError``."""
 
-    def __call__(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
+    def __call__(self, prediction: Tensor, not_fooled: Tensor, problem: Problem) -> Tensor:
         """Whether the attack has succeeded (B,).
 
         Args:
             prediction: predicted class of each pixel (B,spatial).
-            holding: attacked pixels that hold out against the attack (B,spatial).
+            not_fooled: attacked pixels that are not yet fooled (B,spatial).
             problem: what is asked.
         """
         raise NotImplementedError
@@ -37,14 +38,11 @@ class Criterion:
 
 @dataclass(frozen=True)
 class RemainingShare(Criterion):
-    """No more than a share of the attacked pixels holds out: is still predicted as its label or, under a targeted PGD,
-    not yet as its adversarial label.
+    """No more than a share of the attacked pixels is not yet fooled: still predicted as its label or, under a targeted
+    PGD, not yet as its adversarial label.
 
     Args:
         at_most: the share, in [0, 1).
-
-    Raises:
-        ValueError: when it is out of its range.
     """
 
     at_most: float = 0.01
@@ -53,8 +51,8 @@ class RemainingShare(Criterion):
         if not 0 <= self.at_most < 1:
             raise ValueError(f"at_most must be in [0, 1), got {self.at_most}.")
 
-    def __call__(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
-        return share_held(holding, problem.attacked) <= self.at_most
+    def __call__(self, prediction: Tensor, not_fooled: Tensor, problem: Problem) -> Tensor:
+        return problem.share(not_fooled) <= self.at_most
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,6 @@ class StructureDice(Criterion):
     Args:
         at_most: the Dice, in [0, 1).
         structure: class of the structure; by default the mean over all foreground classes that label or prediction has.
-
-    Raises:
-        ValueError: when a setting is out of its range.
     """
 
     at_most: float
@@ -79,20 +74,17 @@ class StructureDice(Criterion):
             raise ValueError(f"at_most must be in [0, 1), got {self.at_most}.")
         _check_structure(self.structure)
 
-    def __call__(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
+    def __call__(self, prediction: Tensor, not_fooled: Tensor, problem: Problem) -> Tensor:
         return _dice(prediction, problem.label, problem.void, self.structure) <= self.at_most
 
 
 @dataclass(frozen=True)
 class TargetDice(Criterion):
-    """The Dice of prediction and adversarial label has risen, for a targeted attack.
+    """The Dice of prediction and adversarial label has risen, for a targeted attack; an untargeted one is refused.
 
     Args:
         at_least: the Dice, in (0, 1].
         structure: class of the structure; by default the mean over all foreground classes that either of both has.
-
-    Raises:
-        ValueError: when a setting is out of its range, or the attack is untargeted.
     """
 
     at_least: float
@@ -103,7 +95,7 @@ class TargetDice(Criterion):
             raise ValueError(f"at_least must be in (0, 1], got {self.at_least}.")
         _check_structure(self.structure)
 
-    def __call__(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
+    def __call__(self, prediction: Tensor, not_fooled: Tensor, problem: Problem) -> Tensor:
         if problem.target is None:
             raise ValueError("TargetDice needs a targeted attack.")
         return _dice(prediction, problem.target, problem.void, self.structure) >= self.at_least
@@ -117,9 +109,9 @@ class _Combination(Criterion):
         if len(self.criteria) == 0:
             raise ValueError("criteria must name one at least.")
 
-    def _each(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
+    def _each(self, prediction: Tensor, not_fooled: Tensor, problem: Problem) -> Tensor:
         """Which of the criteria are met, (criteria, B)."""
-        return torch.stack([criterion(prediction, holding, problem) for criterion in self.criteria])
+        return torch.stack([criterion(prediction, not_fooled, problem) for criterion in self.criteria])
 
 
 class AllOf(_Combination):
@@ -129,8 +121,8 @@ class AllOf(_Combination):
         criteria: at least one.
     """
 
-    def __call__(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
-        return self._each(prediction, holding, problem).all(0)
+    def __call__(self, prediction: Tensor, not_fooled: Tensor, problem: Problem) -> Tensor:
+        return self._each(prediction, not_fooled, problem).all(0)
 
 
 class AnyOf(_Combination):
@@ -140,8 +132,8 @@ class AnyOf(_Combination):
         criteria: at least one.
     """
 
-    def __call__(self, prediction: Tensor, holding: Tensor, problem: Problem) -> Tensor:
-        return self._each(prediction, holding, problem).any(0)
+    def __call__(self, prediction: Tensor, not_fooled: Tensor, problem: Problem) -> Tensor:
+        return self._each(prediction, not_fooled, problem).any(0)
 
 
 def _dice(prediction: Tensor, label: Tensor, void: Tensor, structure: int | None) -> Tensor:

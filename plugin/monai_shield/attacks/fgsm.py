@@ -5,9 +5,12 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from monai_shield.attacks.base import AttackInfo
-from monai_shield.attacks.loop import Steepest
+from monai_shield.attacks.ball import Ball
+from monai_shield.attacks.base import Examples
+from monai_shield.attacks.loop import Steepest, StepRule
 from monai_shield.attacks.pgd import PGD
+from monai_shield.attacks.settings import check_at_least
+from monai_shield.info import Info
 
 
 @dataclass(eq=False)
@@ -18,12 +21,10 @@ class FGSM(PGD):
     :class:`~monai_shield.attacks.pgd.PGD` but for the length and number of its steps.
     """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="FGSM",
-        paper="Goodfellow et al., Explaining and Harnessing Adversarial Examples",
-        year=2015,
-        arxiv="1412.6572",
+    info: ClassVar[Info] = Info(
+        "FGSM", "Goodfellow et al., Explaining and Harnessing Adversarial Examples", 2015, "1412.6572"
     )
+    examples: ClassVar[Examples] = ({"epsilon": 0.1},)
     reach: ClassVar[float] = 1.0
 
     step_size: float | None = field(default=None, init=False)
@@ -41,12 +42,8 @@ class BIM(PGD):
     scale of 255) go at most that far.
     """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="BIM",
-        paper="Kurakin et al., Adversarial Examples in the Physical World",
-        year=2017,
-        arxiv="1607.02533",
-    )
+    info: ClassVar[Info] = Info("BIM", "Kurakin et al., Adversarial Examples in the Physical World", 2017, "1607.02533")
+    examples: ClassVar[Examples] = ({"epsilon": 0.1, "max_steps": 6},)
     reach: ClassVar[float] = 1.25
 
     max_steps: int = 10
@@ -65,25 +62,19 @@ class MIFGSM(BIM):
 
     Args:
         momentum: share of the sum of past gradients that is kept.
-
-    Raises:
-        ValueError: when a setting is out of its range.
     """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="MI-FGSM",
-        paper="Dong et al., Boosting Adversarial Attacks with Momentum",
-        year=2018,
-        arxiv="1710.06081",
+    info: ClassVar[Info] = Info(
+        "MI-FGSM", "Dong et al., Boosting Adversarial Attacks with Momentum", 2018, "1710.06081"
     )
+    examples: ClassVar[Examples] = ({"epsilon": 0.1, "max_steps": 6, "stop_early": True, "stop_share": 0.4},)
     reach: ClassVar[float] = 1.0
 
     momentum: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.momentum >= 0:
-            raise ValueError(f"momentum must not be negative, got {self.momentum}.")
+        check_at_least(0, momentum=self.momentum)
 
-    def _rule(self) -> Steepest:
-        return Steepest(self._direction(), self._project(self.epsilon), self._step(), self.momentum)
+    def _rule(self, ball: Ball) -> StepRule:
+        return Steepest(ball.direction, ball.project, self._step(), self.momentum)

@@ -57,8 +57,8 @@ class MultiLabel(nn.Module):
         cross entropy      = Σ_k binary cross entropy of channel k
         argmax             = the combination of all channels with z_k > 0
 
-    So every attack, target rule and criterion applies as it is: a pixel holds out while all its channels are as
-    labeled, class 0 is background, and one channel gives the two classes (0, z) of any sigmoid head.
+    So every attack, target rule and criterion applies as it is: a pixel is not yet fooled while all its channels
+    are as labeled, class 0 is background, and one channel gives the two classes (0, z) of any sigmoid head.
 
     Args:
         network: network (B,C,spatial) to logits (B,K,spatial), one channel for each structure, K at most 8.

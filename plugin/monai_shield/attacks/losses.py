@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an attack makes grow on the attacked pixels, one number an image.
 
-Every loss is a :data:`~monai_shield.attacks.loop.Loss`: it takes the logits (B,K,spatial), the problem, the pixels that
-hold out (B,spatial) and the share of the steps taken (0 at the first), and returns (B,). It is a mean over *all*
-attacked pixels, also where only those that hold out count, so that one pixel weighs the same in every iterate. Without
-a target it grows away from the label; with one it grows toward the adversarial label, and "holds out" means that a
-pixel is not yet predicted as that.
+Every loss is a :data:`~monai_shield.attacks.loop.Loss`: it takes the logits (B,K,spatial), the problem, the pixels not
+yet fooled (B,spatial) and the share of the steps taken (0 at the first), and returns (B,). It is a mean over *all*
+attacked pixels, also where only those not yet fooled count, so that one pixel weighs the same in every iterate. Without
+a target it grows away from the label; with one it grows toward the adversarial label.
 """
 
 import math
 
 import torch
+from monai.losses import DiceLoss
+from monai.networks import one_hot
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,26 +20,38 @@ from monai_shield.attacks.loop import Loss
 from monai_shield.attacks.problem import Problem
 
 
-def cross_entropy(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
+def cross_entropy(logits: Tensor, problem: Problem, not_fooled: Tensor, progress: float) -> Tensor:
     """Cross entropy with the label, or minus that with the target, (B,)."""
-    return _mean(_cross_entropy(logits, problem), problem)
+    return problem.mean(_cross_entropy(logits, problem))
 
 
-def masked_cross_entropy(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
-    """Cross entropy of the pixels that hold out only (Croce et al. 2024, arXiv 2306.12941), (B,)."""
-    return _mean(_cross_entropy(logits, problem) * held, problem)
+def masked_cross_entropy(logits: Tensor, problem: Problem, not_fooled: Tensor, progress: float) -> Tensor:
+    """Cross entropy of the pixels not yet fooled only (Croce et al. 2024, arXiv 2306.12941), (B,)."""
+    return problem.mean(_cross_entropy(logits, problem) * not_fooled)
 
 
-def seg_pgd(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
-    """Cross entropy, weighted 1 − λ on the pixels that hold out and λ on the others (Gu et al. 2022, arXiv 2207.12391).
+def dice_cross_entropy(logits: Tensor, problem: Problem, not_fooled: Tensor, progress: float) -> Tensor:
+    """Cross entropy plus 1 − soft Dice, the mean over the classes, both with the label or minus with the target, (B,).
 
-    λ = progress / 2: first only the pixels that hold out count, at the end all alike. (B,)
+    The Dice is that on the attacked pixels (Hanif et al. 2023, arXiv 2307.07269).
+    """
+    attacked = problem.attacked.unsqueeze(1)
+    wanted = one_hot(_wanted(problem).unsqueeze(1), logits.shape[1], dtype=logits.dtype)
+    dice = DiceLoss(reduction="none")(logits.softmax(1) * attacked, wanted * attacked)
+    return cross_entropy(logits, problem, not_fooled, progress) + _away(dice.flatten(1).mean(1), problem)
+
+
+def seg_pgd(logits: Tensor, problem: Problem, not_fooled: Tensor, progress: float) -> Tensor:
+    """Cross entropy, weighted 1 − λ on the pixels not yet fooled and λ on the others (Gu et al. 2022,
+    arXiv 2207.12391).
+
+    λ = progress / 2: first only the pixels not yet fooled count, at the end all alike. (B,)
     """
     share = progress / 2
-    return _mean(_cross_entropy(logits, problem) * torch.where(held, 1 - share, share), problem)
+    return problem.mean(_cross_entropy(logits, problem) * torch.where(not_fooled, 1 - share, share))
 
 
-def cos_pgd(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
+def cos_pgd(logits: Tensor, problem: Problem, not_fooled: Tensor, progress: float) -> Tensor:
     """Cross entropy, weighted by how far a pixel has still to go (Agnihotri et al. 2024, arXiv 2302.02213), (B,).
 
     The weight is the cosine of the softmax p and the one-hot label, p_label / ‖p‖₂; with a target it is one minus the
@@ -46,10 +59,10 @@ def cos_pgd(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> 
     """
     probability = logits.detach().softmax(1)
     cosine = _of(probability, _wanted(problem)) / torch.linalg.vector_norm(probability, dim=1)
-    return _mean(_cross_entropy(logits, problem) * (cosine if problem.target is None else 1 - cosine), problem)
+    return problem.mean(_cross_entropy(logits, problem) * (cosine if problem.target is None else 1 - cosine))
 
 
-def jensen_shannon(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
+def jensen_shannon(logits: Tensor, problem: Problem, not_fooled: Tensor, progress: float) -> Tensor:
     """Jensen-Shannon divergence of the softmax from the one-hot label, or minus that from the target, (B,).
 
     In [0, log 2], so that its gradient fades on pixels that are wrong already (Croce et al. 2024, arXiv 2306.12941).
@@ -59,17 +72,17 @@ def jensen_shannon(logits: Tensor, problem: Problem, held: Tensor, progress: flo
     log_probability = _of(logits.log_softmax(1), _wanted(problem))
     probability = log_probability.exp()
     entropies = probability * log_probability - (1 + probability) * torch.log1p(probability)
-    return _mean(_away(math.log(2) + entropies / 2, problem), problem)
+    return problem.mean(_away(math.log(2) + entropies / 2, problem))
 
 
-def masked_norm_correlation(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
-    """Minus the label's logit over the norm of all of them, −z_label / ‖z‖₂, on the pixels that hold out, (B,).
+def masked_norm_correlation(logits: Tensor, problem: Problem, not_fooled: Tensor, progress: float) -> Tensor:
+    """Minus the label's logit over the norm of all of them, −z_label / ‖z‖₂, on the pixels not yet fooled, (B,).
 
     With a target, plus that of the target. Blind to the scale of the logits (Croce et al. 2024, arXiv 2306.12941).
     """
     length = torch.linalg.vector_norm(logits, dim=1)
     length = length.masked_fill(length == 0, 1)  # logits that are all zero have no direction, but a finite gradient
-    return _mean(_away(-_of(logits, _wanted(problem)) / length, problem) * held, problem)
+    return problem.mean(_away(-_of(logits, _wanted(problem)) / length, problem) * not_fooled)
 
 
 def _wanted(problem: Problem) -> Tensor:
@@ -77,9 +90,9 @@ def _wanted(problem: Problem) -> Tensor:
     return problem.label if problem.target is None else problem.target
 
 
-def _away(pixels: Tensor, problem: Problem) -> Tensor:
-    """A distance (B,spatial) from what is wanted: it is to grow from a label and to shrink from a target."""
-    return pixels if problem.target is None else -pixels
+def _away(values: Tensor, problem: Problem) -> Tensor:
+    """Values that are to grow from a label and to shrink from a target, the sign such that they are to grow."""
+    return values if problem.target is None else -values
 
 
 def _cross_entropy(logits: Tensor, problem: Problem) -> Tensor:
@@ -92,20 +105,16 @@ def _of(values: Tensor, label: Tensor) -> Tensor:
     return values.gather(1, label.unsqueeze(1)).squeeze(1)
 
 
-def _mean(pixels: Tensor, problem: Problem) -> Tensor:
-    """Mean (B,) over the attacked pixels of a value of each (B,spatial)."""
-    return (pixels * problem.attacked).flatten(1).sum(1) / problem.attacked.flatten(1).sum(1).clamp(min=1)
-
-
 LOSSES: dict[str, Loss] = {
     "cos_pgd": cos_pgd,
     "cross_entropy": cross_entropy,
+    "dice_cross_entropy": dice_cross_entropy,
     "jensen_shannon": jensen_shannon,
     "masked_cross_entropy": masked_cross_entropy,
     "masked_norm_correlation": masked_norm_correlation,
     "seg_pgd": seg_pgd,
 }
-COMPARABLE = frozenset({"cross_entropy", "jensen_shannon"})
+COMPARABLE = frozenset({"cross_entropy", "dice_cross_entropy", "jensen_shannon"})
 """Losses that are higher on a stronger iterate. The others drop a pixel once it is wrong, or change as they go."""
 
 

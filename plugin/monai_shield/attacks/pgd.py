@@ -3,28 +3,18 @@
 """Projected gradient descent."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from torch import nn
 
-from monai_shield.attacks.base import Attack, AttackInfo
-from monai_shield.attacks.loop import (
-    DIRECTIONS,
-    KEEP,
-    NORMS,
-    Direction,
-    Loss,
-    Projection,
-    Steepest,
-    StepRule,
-    ascend,
-    into_ball,
-)
+from monai_shield.attacks.ball import NORMS, Ball
+from monai_shield.attacks.base import Attack, Examples
+from monai_shield.attacks.loop import KEEP, Loss, Steepest, StepRule, ascend
 from monai_shield.attacks.losses import loss_called, tracked_for
-from monai_shield.attacks.noise import add_noise
 from monai_shield.attacks.problem import Outcome, Problem
+from monai_shield.attacks.settings import check_at_least, check_one_of, check_positive
 from monai_shield.attacks.targets import Target
+from monai_shield.info import Info
 
 
 @dataclass(eq=False)
@@ -38,7 +28,6 @@ class PGD(Attack):
 
     L grows away from the label, or toward the adversarial label when there is a ``target``; then the pixels whose label
     is the adversarial one already are no part of it. Of all the iterates each image keeps the one with the highest L.
-    Other settings are those of :class:`~monai_shield.attacks.base.Attack`.
 
     Args:
         epsilon: budget, as a fraction of the window.
@@ -52,19 +41,17 @@ class PGD(Attack):
         stop_early: whether an image stops at its first success.
         keep: which iterate an image keeps: the "last" one, the one with the "highest" loss (by cross entropy, where
             the values of the loss cannot be compared between iterates), or the last of those with the "fewest" pixels
-            that hold out.
-
-    Raises:
-        ValueError: when a setting is out of its range.
+            not yet fooled.
     """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="PGD",
-        paper="Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks",
-        year=2018,
-        arxiv="1706.06083",
+    info: ClassVar[Info] = Info(
+        "PGD", "Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks", 2018, "1706.06083"
     )
-
+    examples: ClassVar[Examples] = (
+        {"epsilon": 0.1, "max_steps": 6},
+        {"epsilon": 2.0, "norm": "l2", "max_steps": 6, "stop_early": True},
+        {"epsilon": 0.1, "max_steps": 6, "target": "background", "random_start": False},
+    )
     reach: ClassVar[float] = 2.5  # way all the steps could go together, in radii
 
     epsilon: float
@@ -80,46 +67,36 @@ class PGD(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.norm not in NORMS:
-            raise ValueError(f"norm must be one of {NORMS}, got {self.norm!r}.")
-        if self.keep not in KEEP:
-            raise ValueError(f"keep must be one of {KEEP}, got {self.keep!r}.")
+        check_at_least(0, epsilon=self.epsilon)
+        check_at_least(1, max_steps=self.max_steps)
+        check_positive(step_size=self.step_size)
+        check_one_of(NORMS, norm=self.norm)
+        check_one_of(KEEP, keep=self.keep)
         loss_called(self.loss)
-        if not self.epsilon >= 0 or self.max_steps < 1 or (self.step_size is not None and not self.step_size > 0):
-            raise ValueError(
-                f"epsilon, max_steps and step_size must be positive, "
-                f"got {self.epsilon}, {self.max_steps} and {self.step_size}."
-            )
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
         return self._climb(network, problem, self.loss)
 
     def _climb(self, network: nn.Module, problem: Problem, loss: str | Loss) -> Outcome:
         """One run with one loss."""
-        start = add_noise(problem, epsilon=self.epsilon, norm=self.norm, seed=self.seed) if self.random_start else None
+        ball = Ball(self.epsilon, self.norm)
         return ascend(
             network,
             problem,
             loss=loss_called(loss),
-            rule=self._rule(),
-            held=self.hold_out_rule(problem),
+            rule=self._rule(ball),
             criterion=self.success_criterion(),
             max_steps=self.max_steps,
-            start=start,
+            start=ball.draw(problem, self.seed) if self.random_start else None,
             stop_early=self.stop_early,
             keep=self.keep,
             track=tracked_for(loss),
         )
 
-    def _rule(self) -> StepRule:
+    def _rule(self, ball: Ball) -> StepRule:
         """A step rule for one run."""
-        return Steepest(self._direction(), self._project(self.epsilon), self._step())
-
-    def _direction(self) -> Direction:
-        return DIRECTIONS["sign" if self.norm == "linf" else "l2"]
-
-    def _project(self, epsilon: float) -> Projection:
-        return partial(into_ball, epsilon=epsilon, norm=self.norm)
+        return Steepest(ball.direction, ball.project, self._step())
 
     def _step(self) -> float:
+        """Length of a step, as a fraction of the window."""
         return self.reach * self.epsilon / self.max_steps if self.step_size is None else self.step_size

@@ -30,6 +30,7 @@ class Problem:
         high: upper bound of intensity per image (B,1,...,1).
         window: intensity window per image (B,1,...,1), the unit of every budget.
         index: which image of the data set each one is (B,); seeds its random start.
+        any_other_class: whether, although there is a target, every class but the label counts as fooled.
     """
 
     image: Tensor
@@ -42,6 +43,7 @@ class Problem:
     high: Tensor
     window: Tensor
     index: Tensor
+    any_other_class: bool = False
 
     def select(self, rows: Tensor) -> Problem:
         """The same problem for the images ``rows`` (b,) only."""
@@ -50,7 +52,7 @@ class Problem:
         selected: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            selected[field.name] = None if value is None else value[rows]
+            selected[field.name] = value[rows] if isinstance(value, Tensor) else value
         return Problem(**selected)
 
     def confine(self, perturbation: Tensor) -> Tensor:
@@ -61,6 +63,26 @@ class Problem:
         """Bring an image (B,C,spatial) into the bounds."""
         return torch.clamp(image, self.low, self.high)
 
+    def not_fooled(self, prediction: Tensor) -> Tensor:
+        """Attacked pixels (B,spatial) that are not yet fooled by a prediction (B,spatial): still predicted as their
+        label or, with a target, not yet as their adversarial label."""
+        if self.target is None or self.any_other_class:
+            return self.attacked & (prediction == self.label)
+        return self.attacked & (prediction != self.target)
+
+    @property
+    def number(self) -> Tensor:
+        """Number of attacked pixels (B,)."""
+        return self.attacked.flatten(1).sum(1)
+
+    def share(self, pixels: Tensor) -> Tensor:
+        """Share (B,) of the attacked pixels that some of them (B,spatial) are; 0 where none is attacked."""
+        return pixels.flatten(1).sum(1).double() / self.number.clamp(min=1)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean (B,) over the attacked pixels of a value of each (B,spatial); 0 where none is attacked."""
+        return (values * self.attacked).flatten(1).sum(1) / self.number.clamp(min=1)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -69,7 +91,7 @@ class Outcome:
     Args:
         image: adversarial image (B,C,spatial).
         steps: steps taken (B,).
-        remaining: share of the attacked pixels that hold out (B,).
+        remaining: share of the attacked pixels that are not yet fooled (B,).
         success: whether the criterion was met (B,).
     """
 
@@ -79,6 +101,12 @@ class Outcome:
     success: Tensor
 
     @classmethod
+    def before(cls, problem: Problem) -> Outcome:
+        """The clean images, before anything was tried."""
+        steps = torch.zeros_like(problem.index, dtype=torch.long)
+        return cls(problem.image.clone(), steps, steps.double(), steps.bool())
+
+    @classmethod
     def concatenate(cls, parts: Sequence[Outcome]) -> Outcome:
         """The outcomes of the parts of a batch as one."""
         return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
@@ -86,7 +114,7 @@ class Outcome:
     def take_stronger(self, rows: Tensor, other: Outcome) -> None:
         """Of the images ``rows`` (b,) take over, in place, those with which ``other`` got further.
 
-        That is where it alone succeeded or, where both did or neither, fewer pixels hold out. The steps stay.
+        That is where it alone succeeded or, where both did or neither, fewer pixels resist. The steps stay.
         """
         fewer = other.remaining < self.remaining[rows]
         stronger = (other.success & ~self.success[rows]) | ((other.success == self.success[rows]) & fewer)
@@ -106,11 +134,6 @@ def logits_of(network: nn.Module, image: Tensor, head: Head | None = None) -> Te
     if logits.shape[:1] + logits.shape[2:] != image.shape[:1] + image.shape[2:]:
         raise ValueError(f"logits {tuple(logits.shape)} do not lie on the image {tuple(image.shape)}.")
     return class_logits(logits, head)
-
-
-def share_held(held: Tensor, attacked: Tensor) -> Tensor:
-    """Share (B,) of the attacked pixels (B,spatial) that hold out, ``held`` (B,spatial); 0 where none is attacked."""
-    return held.flatten(1).sum(1).double() / attacked.flatten(1).sum(1).clamp(min=1)
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:

@@ -10,34 +10,36 @@ import torch
 from torch import nn
 
 from monai_shield.attacks.apgd import APGD
-from monai_shield.attacks.base import AttackInfo
+from monai_shield.attacks.base import Examples
 from monai_shield.attacks.loop import Loss
 from monai_shield.attacks.losses import loss_called
 from monai_shield.attacks.problem import Outcome, Problem
+from monai_shield.info import Info
 
 
 @dataclass(eq=False)
 class SEA(APGD):
     """Segmentation ensemble attack (Croce et al. 2024, arXiv 2306.12941): the worst of one APGD for each loss.
 
-    Of its runs each image keeps one that succeeded, among those the one after which the fewest attacked pixels hold
-    out, of equal ones the first. A run goes through balls of 2, 1.5 and 1 times epsilon. ``steps`` are those of all the
-    runs an image took part in; with ``stop_early`` an image sits out the runs after its first success. Its other
-    settings are those of :class:`~monai_shield.attacks.apgd.APGD`.
+    Of its runs each image keeps one that succeeded, among those the one after which the fewest attacked pixels are not
+    yet fooled, of equal ones the first. A run goes through balls of 2, 1.5 and 1 times epsilon. ``steps`` are those of
+    all the runs an image took part in; with ``stop_early`` an image sits out the runs after its first success. Its
+    other settings are those of :class:`~monai_shield.attacks.apgd.APGD`.
 
     Args:
         max_steps: number of steps of each run.
         losses: the loss of each run: names in :data:`~monai_shield.attacks.losses.LOSSES`, or callables like those.
-
-    Raises:
-        ValueError: when a setting is out of its range.
     """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="SEA",
-        paper="Croce et al., Towards Reliable Evaluation and Fast Training of Robust Semantic Segmentation Models",
-        year=2024,
-        arxiv="2306.12941",
+    info: ClassVar[Info] = Info(
+        "SEA",
+        "Croce et al., Towards Reliable Evaluation and Fast Training of Robust Semantic Segmentation Models",
+        2024,
+        "2306.12941",
+    )
+    examples: ClassVar[Examples] = (
+        {"epsilon": 0.1, "max_steps": 10},
+        {"epsilon": 0.1, "max_steps": 10, "stop_early": True, "stop_share": 0.4, "target": "runner_up"},
     )
 
     loss: str | Loss = field(default="cross_entropy", init=False)

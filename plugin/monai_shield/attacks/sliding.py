@@ -15,7 +15,7 @@ from monai.inferers import SlidingWindowInferer, SlidingWindowInfererAdapt, slid
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_shield.attacks.base import with_meta_of
+from monai_shield.attacks.inputs import with_meta_of
 from monai_shield.networks.heads import single_output
 
 

@@ -10,11 +10,12 @@ from monai.networks.layers import GaussianFilter
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_shield.attacks.base import AttackInfo
 from monai_shield.attacks.fgsm import BIM
 from monai_shield.attacks.loop import Loss
 from monai_shield.attacks.losses import loss_called
 from monai_shield.attacks.problem import Outcome, Problem, logits_of
+from monai_shield.attacks.settings import check_at_least, check_positive
+from monai_shield.info import Info
 
 
 @dataclass(eq=False)
@@ -35,43 +36,30 @@ class SMIA(BIM):
     Args:
         stabilization: weight of the second term. Up to 1 it never turns cross entropy's gradient at a pixel around.
         sigma: standard deviation of W, in pixels.
-
-    Raises:
-        ValueError: when a setting is out of its range.
     """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="SMIA",
-        paper="Qi et al., Stabilized Medical Image Attacks",
-        year=2021,
-        arxiv="2103.05232",
-    )
+    info: ClassVar[Info] = Info("SMIA", "Qi et al., Stabilized Medical Image Attacks", 2021, "2103.05232")
 
     stabilization: float = 1.0
     sigma: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.stabilization >= 0 or not self.sigma > 0:
-            raise ValueError(
-                f"stabilization must not be negative and sigma must be positive, "
-                f"got {self.stabilization} and {self.sigma}."
-            )
+        check_at_least(0, stabilization=self.stabilization)
+        check_positive(sigma=self.sigma)
 
     def _climb(self, network: nn.Module, problem: Problem, loss: str | Loss) -> Outcome:
         observed = Observed(network)
         deviation = loss_called(loss)
         smooth = GaussianFilter(problem.image.ndim - 2, self.sigma)
 
-        def stabilized(logits: Tensor, part: Problem, held: Tensor, progress: float) -> Tensor:
+        def stabilized(logits: Tensor, part: Problem, not_fooled: Tensor, progress: float) -> Tensor:
             assert observed.image is not None  # the network was just run on this batch
             with torch.no_grad():
                 smoothed = part.confine(smooth(observed.image - part.image))
                 anchor = logits_of(network, part.clamp(part.image + smoothed)).log_softmax(1)
-            pixels = functional.kl_div(logits.log_softmax(1), anchor, reduction="none", log_target=True).sum(1)
-            number = part.attacked.flatten(1).sum(1).clamp(min=1)
-            divergence = (pixels * part.attacked).flatten(1).sum(1) / number
-            return deviation(logits, part, held, progress) - self.stabilization * divergence
+            divergence = functional.kl_div(logits.log_softmax(1), anchor, reduction="none", log_target=True).sum(1)
+            return deviation(logits, part, not_fooled, progress) - self.stabilization * part.mean(divergence)
 
         return super()._climb(observed, problem, stabilized)
 

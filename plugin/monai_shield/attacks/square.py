@@ -11,9 +11,11 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
-from monai_shield.attacks.base import Attack, AttackInfo
-from monai_shield.attacks.loop import into_ball, still_label
-from monai_shield.attacks.problem import Outcome, Problem, image_generator, logits_of, share_held
+from monai_shield.attacks.ball import Ball
+from monai_shield.attacks.base import Attack, Examples
+from monai_shield.attacks.problem import Outcome, Problem, image_generator, logits_of, per_image
+from monai_shield.attacks.settings import check_at_least
+from monai_shield.info import Info
 
 
 @dataclass(eq=False)
@@ -21,13 +23,13 @@ class Square(Attack):
     """Square attack (Andriushchenko et al. 2020, arXiv 1912.00049): squares of noise, each kept only if the loss rises.
 
     It takes no gradient, so that a network cannot hide one from it. What is to rise is minus the :func:`margin` of the
-    labels. A square, in 3D a cube, lies at random around a pixel drawn from those that hold out. It takes each channel
+    labels. A square, in 3D a cube, lies at random around a pixel drawn from those not yet fooled. It takes each channel
     to one end of the L∞ ball, x₀ ± epsilon · window within the bounds, with signs drawn such that this pixel changes.
     Its side comes from :func:`square_side`. The search starts from lines along the first spatial axis, each at one end.
 
     A step is a query: one forward pass, the start included. A proposal is kept where the loss rises, where it is the
-    same and fewer pixels hold out, or where it meets the criterion, which ends the search. Success is that of an
-    untargeted attack. Other settings are those of :class:`~monai_shield.attacks.base.Attack`.
+    same and fewer pixels are not yet fooled, or where it meets the criterion, which ends the search. Success is that of
+    an untargeted attack.
 
     Args:
         epsilon: radius of the ball, as a fraction of the window.
@@ -36,16 +38,17 @@ class Square(Attack):
         schedule: number of queries in which the squares shrink; by default ``max_steps``. With one schedule, a search
             of more queries goes on where one of fewer ends.
         seed: the draws of an image come from (seed, its index).
-
-    Raises:
-        ValueError: when a setting is out of its range.
     """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="Square",
-        paper="Andriushchenko et al., Square Attack: A Query-Efficient Black-Box Adversarial Attack via Random Search",
-        year=2020,
-        arxiv="1912.00049",
+    info: ClassVar[Info] = Info(
+        "Square",
+        "Andriushchenko et al., Square Attack: A Query-Efficient Black-Box Adversarial Attack via Random Search",
+        2020,
+        "1912.00049",
+    )
+    examples: ClassVar[Examples] = (
+        {"epsilon": 0.1, "max_steps": 12},
+        {"epsilon": 0.2, "max_steps": 12, "p": 0.5, "stop_share": 0.4},
     )
 
     epsilon: float
@@ -56,22 +59,21 @@ class Square(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.epsilon >= 0:
-            raise ValueError(f"epsilon must not be negative, got {self.epsilon}.")
-        if self.max_steps < 1 or (self.schedule is not None and self.schedule < 1):
-            raise ValueError(f"max_steps and schedule must be positive, got {self.max_steps} and {self.schedule}.")
+        check_at_least(0, epsilon=self.epsilon)
+        check_at_least(1, max_steps=self.max_steps, schedule=self.schedule)
         if not 0 < self.p <= 1:
             raise ValueError(f"p must be in (0, 1], got {self.p}.")
 
     @torch.no_grad()
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
-        criterion = self.success_criterion()
-        lower, upper = self._ends(problem)
+        criterion, ball = self.success_criterion(), Ball(self.epsilon, "linf")
+        radius = problem.confine(torch.ones_like(problem.image)) * (self.epsilon * problem.window)
+        # the ends of the ball, within bounds and support
+        lower, upper = (ball.project(problem.image + way * radius, problem) for way in (-1, 1))
         draws = [image_generator(self.seed, index) for index in problem.index.tolist()]
-        count = torch.zeros_like(problem.index)
-        best = Outcome(problem.image.clone(), count, count.double(), count.bool())
+        best = Outcome.before(problem)
         highest = torch.full_like(best.remaining, -math.inf)
-        places = problem.attacked.clone()  # where a square may lie: what holds out on the best image
+        places = problem.attacked.clone()  # where a square may lie: what is not yet fooled by the best image
 
         rows = problem.attacked.flatten(1).any(1).nonzero().squeeze(1)  # images that are still searched
         for taken in range(self.max_steps):
@@ -89,10 +91,10 @@ class Square(Attack):
             part = problem.select(rows)
             logits = logits_of(network, proposal)
             prediction = logits.argmax(1)
-            held = still_label(prediction, part)
-            share = share_held(held, part.attacked)
-            met = criterion(prediction, held, part)
-            loss = -margin(logits, part, held)
+            not_fooled = part.not_fooled(prediction)
+            share = part.share(not_fooled)
+            met = criterion(prediction, not_fooled, part)
+            loss = -margin(logits, part, not_fooled)
 
             # what another order of a sum may add is no rise, or an image's batch mates could decide
             rise, noise = loss - highest[rows], 1e-12 * loss.abs()
@@ -102,35 +104,26 @@ class Square(Attack):
                 getattr(best, name)[better] = value[kept]
             best.steps[rows] = taken + 1
             highest[better] = loss[kept]
-            # where no pixel holds out but the criterion wants more, on any attacked one
-            none = ~held.flatten(1).any(1)
-            places[better] = (held | (part.attacked & none.reshape(-1, *[1] * (held.ndim - 1))))[kept]
+            # on any attacked pixel where all are fooled but the criterion wants more
+            none = per_image(~not_fooled.flatten(1).any(1), not_fooled)
+            places[better] = (not_fooled | (part.attacked & none))[kept]
             rows = rows[~met]
         return best
 
-    def _ends(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """The lowest and the highest image (B,C,spatial) of the ball, within bounds and support."""
-        radius = problem.confine(torch.ones_like(problem.image)) * (self.epsilon * problem.window)
-        lower, upper = (
-            into_ball(problem.image + way * radius, problem, epsilon=self.epsilon, norm="linf") for way in (-1, 1)
-        )
-        return lower, upper
 
+def margin(logits: Tensor, problem: Problem, not_fooled: Tensor) -> Tensor:
+    """Σ (z_label − the largest of the other z) over the pixels not yet fooled, over the number of attacked ones, (B,).
 
-def margin(logits: Tensor, problem: Problem, held: Tensor) -> Tensor:
-    """Σ (z_label − the largest of the other z) over the pixels that hold out, over the number of attacked pixels, (B,).
-
-    Of one-hot answers it is the share of the pixels that hold out.
+    Of one-hot answers it is the share of the pixels not yet fooled.
 
     Args:
         logits: logits (B,K,spatial).
         problem: what is asked.
-        held: attacked pixels still predicted as their label (B,spatial).
+        not_fooled: attacked pixels still predicted as their label (B,spatial).
     """
     label = problem.label.unsqueeze(1)
     other = logits.scatter(1, label, -math.inf).amax(1)
-    left = (logits.gather(1, label).squeeze(1) - other).double() * held
-    return left.flatten(1).sum(1) / problem.attacked.flatten(1).sum(1).clamp(min=1)
+    return problem.mean((logits.gather(1, label).squeeze(1) - other).double() * not_fooled)
 
 
 #: Parts of the schedule, in ten thousandths, after each of which a square has half the pixels.

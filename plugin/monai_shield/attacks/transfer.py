@@ -1,19 +1,23 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-
 """Transfer: crafted on a substitute, judged on the network."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import fields, replace
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
-from monai_shield.attacks.base import Attack, AttackInfo, AttackResult, check_image, crafting, plain
+from monai_shield.attacks.base import Attack, Examples
+from monai_shield.attacks.crafting import crafting
+from monai_shield.attacks.inputs import plain
 from monai_shield.attacks.loop import outcome_at
-from monai_shield.attacks.problem import logits_of
+from monai_shield.attacks.pgd import PGD
+from monai_shield.attacks.problem import Outcome, Problem, logits_of
+from monai_shield.info import Info
 from monai_shield.utils import first_line
 
 
@@ -36,6 +40,7 @@ class MeanNetwork(nn.Module):
         return torch.stack([logits_of(network, image) for network in self.networks]).mean(0)
 
 
+@dataclass(eq=False, init=False)
 class Transfer(Attack):
     """Another attack, crafted on a substitute (Papernot et al. 2016, arXiv 1605.07277).
 
@@ -63,14 +68,21 @@ class Transfer(Attack):
          "substitutes": ["@unet", "@segresnet"]}
     """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="Transfer",
-        paper="Papernot et al., Transferability in Machine Learning: from Phenomena to Black-Box Attacks using "
+    info: ClassVar[Info] = Info(
+        "Transfer",
+        "Papernot et al., Transferability in Machine Learning: from Phenomena to Black-Box Attacks using "
         "Adversarial Samples",
-        year=2016,
-        arxiv="1605.07277",
+        2016,
+        "1605.07277",
+    )
+    examples: ClassVar[Examples] = (
+        {"epsilon": 0.1, "max_steps": 6},
+        {"epsilon": 2.0, "norm": "l2", "max_steps": 6, "target": "runner_up", "stop_early": True},
     )
     from_command_line: ClassVar[bool] = False  # it needs networks
+
+    attack: Attack
+    substitutes: list[nn.Module]
 
     def __init__(self, attack: Attack, substitutes: nn.Module | Sequence[nn.Module]) -> None:
         if not isinstance(attack, Attack):
@@ -84,48 +96,49 @@ class Transfer(Attack):
             if not isinstance(substitute, nn.Module):
                 raise TypeError(f"a substitute must be a torch.nn.Module, got {type(substitute).__name__}.")
 
-    def __call__(
+    @classmethod
+    def example(cls, network: nn.Module, image: Tensor, **settings: Any) -> Self:
+        """PGD with these settings, crafted on the network itself."""
+        return cls(PGD(**settings), network)
+
+    def pose(
         self,
         network: nn.Module,
         image: Tensor,
-        label: Tensor | None = None,
-        mask: Tensor | None = None,
-        *,
-        index: Sequence[int] | None = None,
-    ) -> AttackResult:
-        """Attack ``network`` through the substitutes; arguments and result are those of every attack.
+        label: Tensor | None,
+        mask: Tensor | None,
+        index: Sequence[int] | None,
+    ) -> Problem:
+        """What is asked of the attack on the substitutes; the label is the network's own prediction by default.
 
         Raises:
             ValueError: when a substitute cannot take the image, or has another number of classes than the network.
         """
-        check_image(image)
-        with ExitStack() as stack:
-            target = stack.enter_context(crafting(network, image.device))
-            guarded = [stack.enter_context(crafting(substitute, image.device)) for substitute in self.substitutes]
+        with self._guarded(image.device) as substitutes:
             with torch.no_grad():
-                clean = logits_of(target, plain(image))
-                self._check_substitutes(guarded, plain(image[:1]), clean.shape[1])
+                clean = logits_of(network, plain(image))
+                for number, substitute in enumerate(substitutes):
+                    name = f"substitute {number} ({type(substitute).__name__})"
+                    try:
+                        classes = logits_of(substitute, plain(image[:1])).shape[1]
+                    except (RuntimeError, ValueError, TypeError) as error:
+                        shape, why = tuple(image[:1].shape), first_line(error)
+                        raise ValueError(f"{name} cannot take the image {shape}: {why}") from error
+                    if classes != clean.shape[1]:
+                        raise ValueError(f"{name} has {classes} classes, the network {clean.shape[1]}.")
             label = clean.argmax(1) if label is None else label
+            return self.attack.pose(self._through(substitutes), image, label, mask, index)
 
-            mean = MeanNetwork(guarded)
-            result = self.attack(mean, image, label, mask, index=index)
-            problem = self.attack.pose(mean, image, label, mask, index)
-            judged = outcome_at(
-                target,
-                plain(result.image),
-                problem,
-                self.attack.hold_out_rule(problem),
-                self.attack.success_criterion(),
-                result.steps,
-            )
-        return replace(result, success=judged.success | (result.attacked == 0), remaining=judged.remaining)
+    def _run(self, network: nn.Module, problem: Problem) -> Outcome:
+        with self._guarded(problem.image.device) as substitutes:
+            crafted = self.attack._run(self._through(substitutes), problem)
+        return outcome_at(network, crafted.image, problem, self.attack.success_criterion(), crafted.steps)
 
-    def _check_substitutes(self, substitutes: Sequence[nn.Module], image: Tensor, classes: int) -> None:
-        for number, substitute in enumerate(substitutes):
-            name = f"substitute {number} ({type(substitute).__name__})"
-            try:
-                found = logits_of(substitute, image).shape[1]
-            except (RuntimeError, ValueError, TypeError) as error:
-                raise ValueError(f"{name} cannot take the image {tuple(image.shape)}: {first_line(error)}") from error
-            if found != classes:
-                raise ValueError(f"{name} has {found} classes, the network {classes}.")
+    @contextmanager
+    def _guarded(self, device: torch.device) -> Iterator[list[nn.Module]]:
+        """The substitutes, while they are attacked."""
+        with ExitStack() as stack:
+            yield [stack.enter_context(crafting(each, device)) for each in self.substitutes]
+
+    def _through(self, substitutes: Sequence[nn.Module]) -> nn.Module:
+        return self.attack._attacked_network(MeanNetwork(substitutes))

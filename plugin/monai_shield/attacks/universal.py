@@ -1,14 +1,10 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-
 """One perturbation for a whole set of images."""
-
-from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,19 +12,19 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
+from typing_extensions import Self
 
-from monai_shield.attacks.base import Attack, AttackInfo, crafting
-from monai_shield.attacks.loop import DIRECTIONS, NORMS, Loss, Steepest, into_ball, outcome_at
+from monai_shield.attacks.ball import NORMS, Ball, unit_noise
+from monai_shield.attacks.base import Attack, Examples
+from monai_shield.attacks.crafting import crafting
+from monai_shield.attacks.inputs import entry_of
+from monai_shield.attacks.loop import Loss, Steepest, finite_gradient, outcome_at
 from monai_shield.attacks.losses import loss_called
-from monai_shield.attacks.problem import (
-    Outcome,
-    Problem,
-    image_generator,
-    logits_of,
-    per_image,
-    share_held,
-)
+from monai_shield.attacks.problem import Outcome, Problem, image_generator, logits_of, per_image
+from monai_shield.attacks.settings import check_at_least, check_one_of, check_positive
 from monai_shield.attacks.targets import Target
+from monai_shield.fingerprints import stable_repr
+from monai_shield.info import Info
 from monai_shield.utils import first_line, read_weights, save_tensors, seed_torch
 
 EPOCH_STREAM = 3  # set apart from the draws of the attacks, which may have the same seed
@@ -55,12 +51,11 @@ class UniversalPerturbation(Attack):
     al. cut L so that no image outweighs the others; the loss "jensen_shannon" is bounded by itself.
 
     Images of another size than those it was learned on are refused. An image with nothing to attack stays as it is.
-    Other settings are those of :class:`~monai_shield.attacks.base.Attack`.
 
     Args:
         epsilon: budget, as a fraction of the window.
         perturbation: r (C,spatial), in units of the window, or the file that :meth:`save` or a checkpoint of
-            :meth:`fit` wrote; None for one that has still to be fitted.
+            :meth:`fit` wrote; None for one that has still to be fitted. One outside the ball is refused.
         norm: norm of the budget, "linf" or "l2".
         step_size: length of a step, as a fraction of the window; by default epsilon / 10.
         momentum: share of the sum of past gradients that is kept; 0 for the gradient itself.
@@ -72,22 +67,22 @@ class UniversalPerturbation(Attack):
             every image; None for an untargeted attack.
 
     Attributes:
-        history: mean share of the attacked pixels that held out, of each epoch of :meth:`fit` while it went on.
+        history: mean share of the attacked pixels not yet fooled, of each epoch of :meth:`fit` while it went on.
 
     Raises:
-        ValueError: when a setting is out of its range, or the perturbation is none, or lies outside the ball.
-        FileNotFoundError: when its file is missing.
+        FileNotFoundError: when the file of the perturbation is missing.
 
     Example::
 
         {"_target_": "monai_shield.attacks.UniversalPerturbation", "epsilon": 0.0314, "perturbation": "universal.pt"}
     """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="Universal perturbation",
-        paper="Shafahi et al., Universal Adversarial Training",
-        year=2020,
-        arxiv="1811.11304",
+    info: ClassVar[Info] = Info(
+        "Universal perturbation", "Shafahi et al., Universal Adversarial Training", 2020, "1811.11304"
+    )
+    examples: ClassVar[Examples] = (
+        {"epsilon": 0.1, "norm": "linf"},
+        {"epsilon": 2.0, "norm": "l2", "target": "runner_up"},
     )
 
     epsilon: float
@@ -103,21 +98,23 @@ class UniversalPerturbation(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.norm not in NORMS:
-            raise ValueError(f"norm must be one of {NORMS}, got {self.norm!r}.")
+        check_positive(epsilon=self.epsilon, step_size=self.step_size)
+        check_at_least(1, epochs=self.epochs)
+        check_at_least(0, momentum=self.momentum)
+        check_one_of(NORMS, norm=self.norm)
         loss_called(self.loss)
-        if not self.epsilon > 0 or self.epochs < 1 or (self.step_size is not None and not self.step_size > 0):
-            raise ValueError(
-                f"epsilon, epochs and step_size must be positive, got {self.epsilon}, {self.epochs}, {self.step_size}."
-            )
-        if not self.momentum >= 0:
-            raise ValueError(f"momentum must not be negative, got {self.momentum}.")
         self._velocity: Tensor | None = None
         if isinstance(self.perturbation, str | PathLike):
             state = _read(self.perturbation)
             self.perturbation, self.history = state["perturbation"], list(state["history"])
         if self.perturbation is not None:
             self._check_perturbation(self.perturbation)
+
+    @classmethod
+    def example(cls, network: nn.Module, image: Tensor, **settings: Any) -> Self:
+        """One with a perturbation that was drawn at random, not learned."""
+        perturbation = settings["epsilon"] * unit_noise(image.shape[1:], settings["norm"], seed=0, index=0)
+        return cls(**settings, perturbation=perturbation)
 
     def fit(
         self,
@@ -129,7 +126,7 @@ class UniversalPerturbation(Attack):
         key_mask: str | None = None,
         checkpoint: str | PathLike[str] | None = None,
         progress: bool = True,
-    ) -> UniversalPerturbation:
+    ) -> Self:
         """Learn the perturbation, from the beginning or from a checkpoint.
 
         The network, and the global random state, are afterward as they were.
@@ -163,24 +160,21 @@ class UniversalPerturbation(Attack):
         first = next(network.parameters(), None) if isinstance(network, nn.Module) else None
         device = torch.device("cpu") if first is None else first.device
         rule = self._rule(device)
-        keys = (key_image, key_label, key_mask)
         number = len(batches) if isinstance(batches, Sized) else None
-        with (
-            crafting(network, device) as target,
-            tqdm(
-                total=None if number is None else number * self.epochs,
-                initial=len(self.history) * (number or 0),
-                desc="learning a universal perturbation",
-                unit="batch",
-                disable=not progress,
-            ) as bar,
-        ):
+        bar = tqdm(
+            total=None if number is None else number * self.epochs,
+            initial=len(self.history) * (number or 0),
+            desc="learning a universal perturbation",
+            unit="batch",
+            disable=not progress,
+        )
+        with crafting(network, device) as target, bar:
             for epoch in range(len(self.history), self.epochs):
                 seed_torch(image_generator(self.seed, epoch, EPOCH_STREAM).initial_seed(), device)
-                parts = (_parts(batch, keys, device) for batch in batches)
+                parts = (_parts(batch, (key_image, key_label, key_mask), device) for batch in batches)
                 perturbation, remaining = self._learn(target, parts, perturbation, rule, epoch / self.epochs, bar)
                 # only now, so that whatever stops an epoch leaves the state of the last whole one
-                self.perturbation, self._velocity = perturbation, rule.velocity
+                self.perturbation, self._velocity = perturbation, rule.memory.get("velocity")
                 self.history.append(remaining)
                 bar.set_postfix(remaining=f"{remaining:.3f}")
                 if checkpoint is not None:
@@ -188,18 +182,11 @@ class UniversalPerturbation(Attack):
         return self
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the perturbation, and what is needed to go on with it, whole or not at all.
-
-        Args:
-            path: file, which is read with ``weights_only``.
-
-        Raises:
-            RuntimeError: when there is none yet.
-        """
+        """Write what :meth:`state_dict` returns to a file, whole or not at all."""
         save_tensors(self.state_dict(), Path(path))
 
     def state_dict(self) -> dict[str, Any]:
-        """What :meth:`save` writes: "perturbation" (C,spatial), "velocity", "history" and the "settings" of the fit.
+        """The "perturbation" (C,spatial), and what :meth:`fit` goes on with: "velocity", "history" and "settings".
 
         Raises:
             RuntimeError: when there is none yet.
@@ -215,9 +202,8 @@ class UniversalPerturbation(Attack):
         perturbation = self._fitted()
         _check_size(perturbation, problem)
         image = self._added(perturbation.to(problem.image), problem)
-        anything = per_image(problem.attacked.flatten(1).any(1), image)
-        image = torch.where(anything, image, problem.image)
-        return outcome_at(network, image, problem, self.hold_out_rule(problem), self.success_criterion())
+        image = torch.where(per_image(problem.number > 0, image), image, problem.image)
+        return outcome_at(network, image, problem, self.success_criterion())
 
     def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor:
         adversarial = super()._adversarial_label(label, logits)
@@ -232,7 +218,7 @@ class UniversalPerturbation(Attack):
         progress: float,
         bar: tqdm,
     ) -> tuple[Tensor, float]:
-        """Go through the batches once: the perturbation, and the mean share of the attacked pixels that held out."""
+        """Go through the batches once: the perturbation, and the mean share of the attacked pixels not yet fooled."""
         loss, shares = loss_called(self.loss), []
         for image, label, mask in batches:
             problem = self.pose(network, image, label, mask, None)
@@ -241,31 +227,29 @@ class UniversalPerturbation(Attack):
 
             adversarial = self._added(perturbation, problem).requires_grad_()
             logits = logits_of(network, adversarial)
-            holding = self.hold_out_rule(problem)(logits.detach().argmax(1), problem)
-            value = loss(logits, problem, holding, progress)
-            (gradient,) = torch.autograd.grad(value.sum(), adversarial)
-            if not bool(gradient.isfinite().all()):
-                raise ValueError("the network's gradient is not finite.")
+            not_fooled = problem.not_fooled(logits.detach().argmax(1))
+            value = loss(logits, problem, not_fooled, progress)
+            gradient = finite_gradient(value, adversarial)
             mean = (problem.confine(gradient) * problem.window).mean(0, keepdim=True)
             perturbation = rule(perturbation.unsqueeze(0), mean, value, _of_perturbation(problem)).squeeze(0)
-            shares.append(share_held(holding, problem.attacked)[problem.attacked.flatten(1).any(1)])
+            shares.append(problem.share(not_fooled)[problem.number > 0])
             bar.update()
         if perturbation is None or not any(len(share) for share in shares):
             raise ValueError("the batches have no image with anything to attack.")
         return perturbation, float(torch.cat(shares).mean())
 
     def _rule(self, device: torch.device) -> Steepest:
-        direction = DIRECTIONS["sign" if self.norm == "linf" else "l2"]
+        ball = Ball(self.epsilon, self.norm)
         step = self.epsilon / 10 if self.step_size is None else self.step_size
-        rule = Steepest(direction, partial(into_ball, epsilon=self.epsilon, norm=self.norm), step, self.momentum)
+        rule = Steepest(ball.direction, ball.project, step, self.momentum)
         if self._velocity is not None:
-            rule.velocity = self._velocity.to(device)
+            rule.memory["velocity"] = self._velocity.to(device)
         return rule
 
     def _added(self, perturbation: Tensor, problem: Problem) -> Tensor:
         """The images (B,C,spatial) with the perturbation (C,spatial), within bounds, support and ball."""
         image = problem.image + problem.confine(perturbation * problem.window)
-        return into_ball(image, problem, epsilon=self.epsilon, norm=self.norm)
+        return Ball(self.epsilon, self.norm).project(image, problem)
 
     def _fitted(self) -> Tensor:
         if not isinstance(self.perturbation, Tensor):
@@ -294,13 +278,8 @@ class UniversalPerturbation(Attack):
 
     def _settings(self) -> dict[str, str]:
         """The settings that a fit depends on, as words."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {
-            # the name of a function, as its repr has an address that is another in the next run
-            name: getattr(value, "__qualname__", repr(value))
-            for name, value in values.items()
-            if name not in WITHOUT_EFFECT_ON_FIT
-        }
+        names = [each.name for each in fields(self) if each.name not in WITHOUT_EFFECT_ON_FIT]
+        return {name: stable_repr(getattr(self, name)) for name in names}
 
 
 def _of_perturbation(problem: Problem) -> Problem:
@@ -312,11 +291,9 @@ def _of_perturbation(problem: Problem) -> Problem:
 
 
 def _check_size(perturbation: Tensor, problem: Problem) -> None:
-    if perturbation.shape != problem.image.shape[1:]:
-        raise ValueError(
-            f"the universal perturbation is for images {tuple(perturbation.shape)}, "
-            f"got {tuple(problem.image.shape[1:])}."
-        )
+    here, there = tuple(perturbation.shape), tuple(problem.image.shape[1:])
+    if here != there:
+        raise ValueError(f"the universal perturbation is for images {here}, got {there}.")
 
 
 def _parts(
@@ -327,11 +304,7 @@ def _parts(
         batch = {keys[0]: batch}
     if not isinstance(batch, Mapping):
         raise TypeError(f"a batch must be images or a dictionary, got {type(batch).__name__}.")
-    for key in keys:
-        if key is not None and key not in batch:
-            raise KeyError(f"no {key!r} in the batch, which has {', '.join(map(str, batch))}.")
-    image, label, mask = (None if key is None else batch[key] for key in keys)
-    assert image is not None  # its key is never None
+    image, label, mask = (entry_of(batch, key) for key in keys)
     return image.to(device), label, mask
 
 

@@ -2,31 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The volumetric adversarial frequency attack: an image quantized block by block in the frequency domain."""
 
-from __future__ import annotations
-
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from monai.losses import DiceLoss, SSIMLoss
-from monai.networks import one_hot
+from monai.losses import SSIMLoss
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_shield.attacks.base import Attack, AttackInfo
+from monai_shield.attacks.base import Attack, Examples
 from monai_shield.attacks.bpda import BPDA
-from monai_shield.attacks.loop import KEEP, Loss, ascend, still_label
-from monai_shield.attacks.losses import cross_entropy, loss_called, tracked_for
+from monai_shield.attacks.loop import KEEP, Loss, StepRule, ascend
+from monai_shield.attacks.losses import loss_called, tracked_for
 from monai_shield.attacks.problem import Outcome, Problem
-
-
-def dice_cross_entropy(logits: Tensor, problem: Problem, held: Tensor, progress: float) -> Tensor:
-    """Cross entropy with the label plus 1 − soft Dice, the mean over the classes, on the attacked pixels, (B,)."""
-    attacked = problem.attacked.unsqueeze(1)
-    label = one_hot(problem.label.unsqueeze(1), logits.shape[1], dtype=logits.dtype)
-    dice = DiceLoss(reduction="none")(logits.softmax(1) * attacked, label * attacked)
-    return cross_entropy(logits, problem, held, progress) + dice.flatten(1).mean(1)
+from monai_shield.attacks.settings import check_at_least, check_one_of, check_positive
+from monai_shield.info import Info
 
 
 @dataclass(eq=False)
@@ -42,7 +33,7 @@ class VAFA(Attack):
     clean image. The gradient goes through :func:`smooth_round`, the image itself is rounded in earnest and cut to the
     bounds, where the paper stretches each slice to [0, 1]. What bounds the perturbation is q_max: its L2 norm is at
     most √n · q_max / 2 for n pixels and channels, those that were filled up included. Success is that of an untargeted
-    attack. Other settings are those of :class:`~monai_shield.attacks.base.Attack`.
+    attack.
 
     Args:
         q_max: largest q, as a fraction of the window.
@@ -54,16 +45,17 @@ class VAFA(Attack):
         loss: a name in :data:`~monai_shield.attacks.losses.LOSSES`, or a callable like those.
         stop_early: whether an image stops at its first success.
         keep: which iterate an image keeps, as in :class:`~monai_shield.attacks.pgd.PGD`.
-
-    Raises:
-        ValueError: when a setting is out of its range.
     """
 
-    info: ClassVar[AttackInfo] = AttackInfo(
-        name="VAFA",
-        paper="Hanif et al., Frequency Domain Adversarial Training for Robust Volumetric Medical Segmentation",
-        year=2023,
-        arxiv="2307.07269",
+    info: ClassVar[Info] = Info(
+        "VAFA",
+        "Hanif et al., Frequency Domain Adversarial Training for Robust Volumetric Medical Segmentation",
+        2023,
+        "2307.07269",
+    )
+    examples: ClassVar[Examples] = (
+        {"q_max": 0.3, "step_size": 0.02, "max_steps": 6},
+        {"q_max": 0.5, "q_min": 0.1, "step_size": 0.1, "max_steps": 6, "stop_early": True, "stop_share": 0.4},
     )
 
     q_max: float = 20 / 255
@@ -72,7 +64,7 @@ class VAFA(Attack):
     max_steps: int = 20
     block_size: int = 8
     ssim_weight: float = 1.0
-    loss: str | Loss = dice_cross_entropy
+    loss: str | Loss = "dice_cross_entropy"
     stop_early: bool = False
     keep: str = "highest"
 
@@ -80,15 +72,10 @@ class VAFA(Attack):
         super().__post_init__()
         if not 0 < self.q_min <= self.q_max:
             raise ValueError(f"q_min and q_max must be 0 < q_min <= q_max, got {self.q_min} and {self.q_max}.")
-        if not self.step_size > 0 or self.max_steps < 1 or self.block_size < 1:
-            raise ValueError(
-                f"step_size, max_steps and block_size must be positive, "
-                f"got {self.step_size}, {self.max_steps} and {self.block_size}."
-            )
-        if not self.ssim_weight >= 0:
-            raise ValueError(f"ssim_weight must not be negative, got {self.ssim_weight}.")
-        if self.keep not in KEEP:
-            raise ValueError(f"keep must be one of {KEEP}, got {self.keep!r}.")
+        check_positive(step_size=self.step_size)
+        check_at_least(1, max_steps=self.max_steps, block_size=self.block_size)
+        check_at_least(0, ssim_weight=self.ssim_weight)
+        check_one_of(KEEP, keep=self.keep)
         loss_called(self.loss)
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
@@ -98,7 +85,6 @@ class VAFA(Attack):
             problem,
             loss=loss_called(self.loss),
             rule=rule,
-            held=still_label,
             criterion=self.success_criterion(),
             max_steps=self.max_steps,
             start=rule.quantized(rule.first_table(problem), problem),
@@ -107,59 +93,37 @@ class VAFA(Attack):
             track=tracked_for(self.loss),
         )
 
-    def _rule(self) -> Requantize:
+    def _rule(self) -> "Requantize":
         """A step rule for one run."""
-        return Requantize(
-            q_max=self.q_max,
-            q_min=self.q_min,
-            step=self.step_size,
-            block_size=self.block_size,
-            ssim_weight=self.ssim_weight,
-            max_steps=self.max_steps,
-        )
+        return Requantize(self)
 
 
 @dataclass
-class Requantize:
+class Requantize(StepRule):
     """Step rule of :class:`VAFA`: hands the gradient on from the image to the table of the q, and makes the next image
     from the next table.
 
     Args:
-        q_max: largest q, as a fraction of the window.
-        q_min: smallest q, as a fraction of the window.
-        step: length of a step of q, as a fraction of the window.
-        block_size: side of a block.
-        ssim_weight: weight of the structural similarity.
-        max_steps: number of steps, over which the rounding that the gradient goes through gets harder.
+        attack: whose settings it takes. Over its ``max_steps`` the rounding that the gradient goes through gets harder.
     """
 
-    q_max: float
-    q_min: float
-    step: float
-    block_size: int
-    ssim_weight: float
-    max_steps: int
-    taken: int = field(default=0, init=False)
-    table: Tensor | None = field(default=None, init=False)
+    attack: VAFA
 
     def __call__(self, image: Tensor, gradient: Tensor, value: Tensor, problem: Problem) -> Tensor:
-        """The next image (B,C,spatial)."""
-        table = (self.first_table(problem) if self.table is None else self.table).requires_grad_()
-        image = self.quantized(table, problem, softness=0.1 * (1 - self.taken / self.max_steps))
-        objective = (image * gradient).sum() - self.ssim_weight * self._dissimilarity(image, problem).sum()
+        settings = self.attack
+        table = self.memory["table"] if self.memory else self.first_table(problem)
+        table = table.requires_grad_()
+        image = self.quantized(table, problem, softness=0.1 * (1 - self.taken / settings.max_steps))
+        objective = (image * gradient).sum() - settings.ssim_weight * self._dissimilarity(image, problem).sum()
         (slope,) = torch.autograd.grad(objective, table)
-        self.table = (table.detach() + self.step * slope.sign()).clamp(self.q_min, self.q_max)
+        table = (table.detach() + settings.step_size * slope.sign()).clamp(settings.q_min, settings.q_max)
+        self.memory["table"] = table
         self.taken += 1
-        return self.quantized(self.table, problem)
-
-    def select(self, rows: Tensor) -> None:
-        """Go on with the images ``rows`` (b,) only."""
-        if self.table is not None:
-            self.table = self.table[rows]
+        return self.quantized(table, problem)
 
     def first_table(self, problem: Problem) -> Tensor:
         """The table before the first step, all q_max; (B,C,spatial) of whole blocks."""
-        return torch.full_like(filled_up(problem.image, self.block_size), self.q_max)
+        return torch.full_like(filled_up(problem.image, self.attack.block_size), self.attack.q_max)
 
     def quantized(self, table: Tensor, problem: Problem, softness: float = 0.1) -> Tensor:
         """The clean image quantized by a table (B,C,spatial of whole blocks), within bounds and support, (B,C,spatial).
@@ -169,9 +133,9 @@ class Requantize:
             problem: what is asked.
             softness: of the rounding that the gradient goes through.
         """
-        clean = filled_up((problem.image - problem.low) / problem.window, self.block_size)
-        coefficients = block_dct(clean, self.block_size)
-        change = block_idct(quantize(coefficients, table, softness) - coefficients, self.block_size)
+        size = self.attack.block_size
+        coefficients = block_dct(filled_up((problem.image - problem.low) / problem.window, size), size)
+        change = block_idct(quantize(coefficients, table, softness) - coefficients, size)
         inside = (slice(None), slice(None), *(slice(size) for size in problem.image.shape[2:]))
         return problem.clamp(problem.image + problem.confine(change[inside] * problem.window))
 
@@ -215,14 +179,12 @@ def quantize(values: Tensor, table: Tensor, softness: float = 0.1) -> Tensor:
 
     The gradient with respect to q is that of q · :func:`smooth_round` (c / q).
     """
-
-    def hard(table: Tensor) -> Tensor:
-        return table * torch.round(values / table)
-
-    def soft(table: Tensor) -> Tensor:
-        return table * smooth_round(values / table, softness)
-
-    return BPDA(hard, soft)(table)
+    hard_and_soft = BPDA(
+        lambda table: table * torch.round(values / table),
+        lambda table: table * smooth_round(values / table, softness),
+    )
+    quantized: Tensor = hard_and_soft(table)
+    return quantized
 
 
 def smooth_round(values: Tensor, softness: float) -> Tensor:

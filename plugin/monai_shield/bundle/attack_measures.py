@@ -33,7 +33,7 @@ def success_record(attack: Attack, batches: Sequence[AttackedBatch], prediction:
     for batch in batches:
         problem, result = batch.problem, batch.result
         found = prediction[batch.cases].squeeze(1).to(problem.label.device)
-        unfooled = attack.hold_out_rule(problem)(found, problem)
+        unfooled = problem.not_fooled(found)
         met += (attack.success_criterion()(found, unfooled, problem) | (result.attacked == 0)).tolist()
         flipped += int((problem.attacked & ~unfooled).sum())
         attacked += int(result.attacked.sum())

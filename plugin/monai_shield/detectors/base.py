@@ -155,6 +155,13 @@ class Detector(torch.nn.Module):
             raise UncalibratedError(f"{type(self).__name__} is not calibrated: run the bundle's calibration first.")
         return self.calibration
 
+    def excesses(self, views: Views) -> dict[str, torch.Tensor]:
+        """How far each score of the detector lies above its threshold, (B,), by the name of what scores.
+
+        An image is rejected where one of them is above 0. An adaptive attack keeps them below.
+        """
+        return {type(self).__name__: self(views) - self.calibrated().threshold}
+
     def get_extra_state(self) -> dict[str, Any]:
         return {} if self.calibration is None else self.calibration.state()
 

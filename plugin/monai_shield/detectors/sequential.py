@@ -55,7 +55,7 @@ class SequentialDetector(CompositeDetector):
     :class:`~monai_shield.detectors.CombinedDetector` does not pay that.
 
     The score has as many values as there are validation images, and no gradient: an adaptive attack goes through
-    :meth:`single_scores`.
+    :meth:`excesses`.
 
     Meng & Chen (2017), "MagNet: a Two-Pronged Defense against Adversarial Examples", https://arxiv.org/abs/1705.09064
     """
@@ -100,6 +100,13 @@ class SequentialDetector(CompositeDetector):
             if not math.isclose(share * len(self.parts), calibration.t_fp):
                 raise UncalibratedError(f"{name} was calibrated for a rate of {share}: calibrate the sequence again.")
         return calibration
+
+    def excesses(self, views: Views) -> dict[str, torch.Tensor]:
+        return {
+            f"{name}, {what}": excess
+            for name, detector in self.parts.items()
+            for what, excess in detector.excesses(views).items()
+        }
 
     def check_calibration(self, calibration: Calibration) -> None:
         calibration.check(threshold=BORDER)

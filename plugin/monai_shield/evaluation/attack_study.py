@@ -33,7 +33,7 @@ class AttackStudy:
     Attack slices of every volume and count what of the network's own clean prediction is left.
 
     The attacked pixels are those of the structures that the network predicts on the clean slice, so that before any
-    attack all of them hold out, and a network that is wrong is not counted as attacked. Dice is that with the true
+    attack none of them is fooled, and a network that is wrong is not counted as attacked. Dice is that with the true
     label, over the stacked slices. Each attack on a volume is a cell, written when it is done: a run that was killed
     goes on, and a cell is made again only when something it depends on has changed.
 
@@ -191,10 +191,10 @@ class AttackStudy:
         cells = {}
         for each, adversarial in images.items():
             prediction = self._predict(adversarial)
-            held = ((prediction == clean) & structures).flatten(1).sum(1).double()
+            not_fooled = ((prediction == clean) & structures).flatten(1).sum(1).double()
             cells[each] = facts | {
                 "attacked": structures.flatten(1).sum(1),
-                "remaining": held / structures.flatten(1).sum(1).clamp(min=1),
+                "remaining": not_fooled / structures.flatten(1).sum(1).clamp(min=1),
                 "counts": self._counts(prediction, volume),
             }
         return cells

@@ -8,12 +8,12 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from monai.data import MetaTensor
 from monai.engines.utils import IterationEvents
 from monai.engines.workflow import Workflow
-from torch import Tensor, nn
+from torch import nn
 
-from monai_shield.attacks.base import Attack, with_meta_of
+from monai_shield.attacks.base import Attack
+from monai_shield.attacks.inputs import entry_of, plain, with_meta_of
 from monai_shield.attacks.problem import image_generator
 
 CHOICE_STREAM = 1  # set apart from the random starts of the attacks, which may have the same seed
@@ -90,27 +90,21 @@ class AttackHandler:
         if not isinstance(batch, Mapping):
             raise TypeError(f"AttackHandler needs batches that are dictionaries, got {type(batch).__name__}.")
         device = self._device(engine)
-        image = self._tensor(batch, self.key_image, device)
-        label = self._tensor(batch, self.key_label, device)
-        mask = self._tensor(batch, self.key_mask, device)
-        assert image is not None  # its key is never None
+        image, label, mask = (
+            None if key is None else plain(entry_of(batch, key)).to(device)
+            for key in (self.key_image, self.key_label, self.key_mask)
+        )
 
         processes = idist.get_world_size()
         first = self._seen * processes + idist.get_rank()
         index = range(first, first + len(image) * processes, processes)
         self._seen += len(image)
         rows = [row for row, place in enumerate(index) if self._chosen(place)]
-        adversarial = image.clone()
         if rows:
-            adversarial[rows] = self.attack(
-                self.network,
-                image[rows],
-                None if label is None else label[rows],
-                None if mask is None else mask[rows],
-                index=[index[row] for row in rows],
-            ).image
+            where = (None if each is None else each[rows] for each in (label, mask))
+            image[rows] = self.attack(self.network, image[rows], *where, index=[index[row] for row in rows]).image
 
-        attacked = {self.key_image: with_meta_of(adversarial, batch[self.key_image])}
+        attacked = {self.key_image: with_meta_of(image, batch[self.key_image])}
         if self.output_key is not None:
             flags = torch.zeros(len(image), 1, device=device)
             flags[rows] = 1
@@ -135,12 +129,3 @@ class AttackHandler:
         if device is None:
             device = next((parameter.device for parameter in self.network.parameters()), None)
         return device
-
-    @staticmethod
-    def _tensor(batch: Mapping[str, Any], key: str | None, device: torch.device | None) -> Tensor | None:
-        if key is None:
-            return None
-        if key not in batch:
-            raise KeyError(f"AttackHandler: no {key!r} in the batch, which has {', '.join(map(str, batch))}.")
-        tensor = batch[key]
-        return (tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor).to(device)
