@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from filelock import FileLock
 
+from monai_shield.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 #: Beside the weights, in the format of ``sha256sum -c``.
@@ -64,7 +66,7 @@ def first_line(error: BaseException) -> str:
 
 def root_cause(error: BaseException) -> str:
     """What went wrong first, in one line: MONAI wraps the error of a transform in one that names the transform."""
-    while error.__cause__ is not None and not isinstance(error, (FileNotFoundError, ValueError)):
+    while error.__cause__ is not None and not isinstance(error, (FileNotFoundError, ValueError, UserError)):
         error = error.__cause__
     if "cannot find a suitable writer" in str(error):  # of SaveImage: what it failed with is its last line
         return str(error).strip().splitlines()[-1]

@@ -143,10 +143,11 @@ class BundleTarget:
         for batch in self.cases(volume).split(self.batch_size):
             try:
                 logits = logits_of(self.network, batch.contiguous().to(self.device), head)
-            except RuntimeError as error:
-                hint = " Supported is an image whose channels lie in one file." if "channels" in str(error) else ""
+            except (RuntimeError, ValueError) as error:
+                unfit = "channels" in str(error) or "dimensions" in str(error)
                 raise BundleError(
-                    f"the network fails on the preprocessed image {tuple(volume.shape)}: {first_line(error)}{hint}"
+                    f"the network does not work on the preprocessed image {tuple(volume.shape)}, channels first: "
+                    f"{first_line(error).rstrip('.')}.{' Supported is an image with all its channels in one file.' * unfit}"
                 ) from error
             found.append(logits.argmax(1, keepdim=True).cpu())
             number = logits.shape[1]

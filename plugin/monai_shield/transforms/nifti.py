@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from monai_shield.utils import atomic_path
+from monai_shield.utils import atomic_path, first_line
 
 
 def read_values(file: str | Path) -> np.ndarray:
@@ -18,8 +18,16 @@ def read_values(file: str | Path) -> np.ndarray:
 
 
 def load_nifti(file: str | Path) -> Any:
-    """A NIfTI file as nibabel reads it."""
-    return nib.load(file)
+    """
+    A NIfTI file as nibabel reads it.
+
+    Raises:
+        ValueError: where it is another kind of file.
+    """
+    try:
+        return nib.load(file)
+    except nib.filebasedimages.ImageFileError as error:
+        raise ValueError(f"'{file}' is no NIfTI file: {first_line(error)}") from error
 
 
 def write_nifti(values: np.ndarray, space: np.ndarray | torch.Tensor | str | Path, path: str | Path) -> None:

@@ -16,12 +16,14 @@ from monai.transforms import (
     Compose,
     EnsureChannelFirstd,
     InvertibleTransform,
+    MapTransform,
     allow_missing_keys_mode,
     apply_transform,
 )
 from monai.transforms.traits import RandomizableTrait
 
 from monai_shield.transforms.nifti import load_nifti, read_values
+from monai_shield.utils import first_line
 
 TOLERANCE = 1e-4  # of the range of the values that were fitted
 SAMPLE = 1_000_000  # voxels a line is fitted to; all of them are checked against it
@@ -183,6 +185,9 @@ class PreprocessedFile:
         self._layout: str | None = None
         self._steps: list[_Step] = []
         steps = preprocessing.flatten().transforms if isinstance(preprocessing, Compose) else [preprocessing]
+        strange = [step for step in steps if isinstance(step, MapTransform) and not hasattr(step, "allow_missing_keys")]
+        if strange:
+            raise ValueError(f"{type(strange[0]).__name__} is not supported: it wants more than one image.")
         with allow_missing_keys_mode(preprocessing):  # type: ignore[no-untyped-call]  # it may be made for labels too
             for step in steps:
                 data = self._take(step, data)
@@ -240,7 +245,10 @@ class PreprocessedFile:
         before = data.get(self.key)
         loaded = isinstance(before, torch.Tensor)
         kept = before.clone() if loaded else before  # some transforms work in place
-        after_data = apply_transform(step, data, lazy=False)
+        try:
+            after_data = apply_transform(step, data, lazy=False)
+        except Exception as error:
+            raise _told(name, error) from error
         if not isinstance(after_data, Mapping):
             raise ValueError(f"{name} makes several images of one: an attack cannot be brought back through it.")
         after = after_data.get(self.key)
@@ -301,6 +309,16 @@ class PreprocessedFile:
         if self._layout == "none":
             return values[0]
         return np.moveaxis(values, 0, -1) if self._layout == "last" else values
+
+
+def _told(name: str, error: Exception) -> Exception:
+    """The error of a transform with the name of the transform, unless its message is one for users."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, KeyError):
+        return ValueError(f"{name} wants {cause}: supported is one image in one file, under one key.")
+    return error if isinstance(cause, ValueError | OSError) else ValueError(f"{name}: {first_line(cause)}")
 
 
 class _Step:
