@@ -4,12 +4,14 @@
 
 import csv
 import json
+import subprocess
 import sys
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import yaml
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer, SlidingWindowInferer
 from monai.transforms import Compose, Invertd
@@ -447,6 +449,17 @@ def gamma(config):
     config["preprocessing"]["transforms"].insert(4, {"_target_": "AdjustContrastd", "keys": "image", "gamma": 2.0})
 
 
+def add(**step):
+    return lambda config: config["preprocessing"]["transforms"].append(step)
+
+
+class Several(torch.nn.Conv3d):
+    """A network with outputs by name."""
+
+    def forward(self, image):
+        return {"main": super().forward(image)}
+
+
 BROKEN = {
     "no 'inferer'": lambda config: config.pop("inferer"),
     "no 'network_def'": lambda config: [config.pop(key) for key in ("network", "network_def")],
@@ -458,6 +471,14 @@ BROKEN = {
     "cannot be loaded": lambda config: config["network_def"].update(out_channels=4),
     "missing": lambda config: config["checkpointloader"].update(load_path="nowhere.pt"),
     "AdjustContrastd is not affine": gamma,
+    "AddClickSignalsd is not supported": add(_target_="monai.apps.nuclick.transforms.AddClickSignalsd"),
+    "CropForegroundd wants 'artery': supported is one image in one file": add(
+        _target_="CropForegroundd", keys="image", source_key="artery"
+    ),
+    "Lambdad: .* has no attribute 'nothing'": add(
+        _target_="Lambdad", keys="image", func="$lambda image: image.nothing"
+    ),
+    "no output 0; there are main": lambda config: config["network_def"].update(_target_=f"{__name__}.Several"),
 }
 
 
@@ -466,6 +487,52 @@ def test_a_broken_bundle_is_refused_by_name(message, bundle, brain, tmp_path):
     edit(bundle, BROKEN[message])
     with pytest.raises(BundleError, match=message) as caught:
         attack(str(bundle), input=str(ct_file(tmp_path / "scan.nii", brain)), output=str(tmp_path), device="cpu", **PGD)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_with_other_channels_than_the_network_s_is_told(bundle, tmp_path):
+    file = tmp_path / "four.nii"
+    nib.save(
+        nib.Nifti1Image(np.random.default_rng(0).integers(-50, 150, (*SHAPE, 4)).astype(np.int16), np.eye(4)), file
+    )
+    with pytest.raises(
+        BundleError, match=r"preprocessed image \(4, .* to have 1 channels, but got 4 .* must hold one im"
+    ):
+        attack(str(bundle), input=str(file), output=str(tmp_path / "out"), device="cpu", **PGD)
+
+
+def test_another_process_goes_on_with_an_attack_that_holds_functions(bundle, brain, tmp_path):
+    """VAFA's loss is a function, which lies elsewhere in every process."""
+    file, out = ct_file(tmp_path / "scan.nii", brain), tmp_path / "out"
+    run = {"bundle": str(bundle), "attack": "vafa", "input": str(file), "output": str(out), "device": "cpu"}
+    attack(**run, max_steps=1, trust=True)
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("scan_*")}
+    assert len(before) == 4
+    words = [word for name, value in run.items() for word in (f"--{name}", value)]
+    line = [sys.executable, "-m", "monai_shield", "attack", *words, "--max_steps", "1", "--trust"]
+    subprocess.run(line, check=True)
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob("scan_*")} == before
+
+
+def test_an_inferer_that_is_not_supported_is_told_before_weights_are_asked_for(bundle):
+    edit(bundle, lambda config: config.update(inferer="$monai.inferers.PatchInferer()"))
+    (bundle / "models" / "model.pt").unlink()
+    with pytest.raises(BundleError, match="no attack goes through a PatchInferer; supported are SimpleInferer, Sl"):
+        BundleTarget.open(bundle, "cpu", trust=True)
+
+
+def test_a_config_may_be_yaml(bundle, brain, tmp_path):
+    file = ct_file(tmp_path / "scan.nii", brain)
+    attack(str(bundle), input=str(file), output=str(tmp_path / "json"), device="cpu", **PGD)
+    config = bundle / "configs" / "inference.json"
+    config.with_suffix(".yaml").write_text(yaml.safe_dump(json.loads(config.read_text())))
+    config.unlink()
+    attack(str(bundle), input=str(file), output=str(tmp_path / "yaml"), device="cpu", **PGD)
+    one, two = (records(tmp_path / name) for name in ("json", "yaml"))
+    assert [{**record, "seconds": 0} for record in one] == [{**record, "seconds": 0} for record in two]
+    config.with_suffix(".yaml").write_text("network: [")
+    with pytest.raises(BundleError, match=r"inference\.yaml' cannot be read: ") as caught:
+        BundleTarget.open(bundle, "cpu", trust=True)
     assert "\n" not in str(caught.value)
 
 

@@ -65,5 +65,5 @@ def _dices(record: Record, digits: int) -> str:
         "-" if value is None else f"{value:.{digits}f}" for value in (record["dice_clean"], record["dice_attacked"])
     )
     if record["label"] is None:  # then it is 1 on the clean file, whatever the network is worth
-        return f"mean Dice with the network's own answer on the clean file {attacked}"
-    return f"mean Dice with the label {clean} clean, {attacked} attacked"
+        return f"mean Dice {attacked} against the network's own clean answer"
+    return f"mean Dice against the label {clean} clean, {attacked} attacked"

@@ -144,10 +144,11 @@ class BundleTarget:
             try:
                 logits = logits_of(self.network, batch.contiguous().to(self.device), head)
             except (RuntimeError, ValueError) as error:
-                unfit = "channels" in str(error) or "dimensions" in str(error)
+                why = first_line(error).rstrip(".")
+                if "channels" in why or "dimensions" in why:
+                    why += ": a file must hold one image with all channels of the network"
                 raise BundleError(
-                    f"the network does not work on the preprocessed image {tuple(volume.shape)}, channels first: "
-                    f"{first_line(error).rstrip('.')}.{' Supported is an image with all its channels in one file.' * unfit}"
+                    f"the network fails on the preprocessed image {tuple(volume.shape)}: {why}."
                 ) from error
             found.append(logits.argmax(1, keepdim=True).cpu())
             number = logits.shape[1]
