@@ -14,6 +14,7 @@ from typing import Any
 import monai_shield
 from monai_shield.attacks import ATTACKS, TARGETS
 from monai_shield.attacks.losses import LOSSES
+from monai_shield.detectors import DETECTORS
 from monai_shield.evaluation import attack_study_table
 from monai_shield.evaluation.tables import (
     attack_table,
@@ -70,6 +71,7 @@ def page_parts() -> dict[Path, dict[str, str]]:
             "attack study provenance": provenance(study),
             "attack benchmark": (ROOT / "benchmarks" / "results" / "attacks.md").read_text(),
         },
+        ROOT / "docs" / "method.md": {"detectors": detector_list()},
         ROOT / "docs" / "api.md": {"api": api_list()},
         ROOT / "docs" / "architecture.md": {"measures": measures()},
         **{page: shown_parts(page) for folder in (STUDY, STUDY / "further") for page in sorted(folder.glob("*.md"))},
@@ -97,16 +99,27 @@ def first_paragraph(value: object) -> str:
     return " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split()).replace("|", "\\|")
 
 
+def source(info: Any) -> str:
+    """Paper and year of an attack or a detector, with a link."""
+    text = info.paper if info.year is None else f"{info.paper} ({info.year})"
+    if info.arxiv is not None:
+        return f"{text}, [arXiv {info.arxiv}](https://arxiv.org/abs/{info.arxiv})"
+    doi = getattr(info, "doi", None)
+    return text if doi is None else f"{text}, [doi {doi}](https://doi.org/{doi})"
+
+
 def attack_list() -> str:
     """Every attack with its source."""
     rows = []
     for name, attack in sorted(ATTACKS.items()):
-        info = attack.info
-        source = info.paper if info.year is None else f"{info.paper} ({info.year})"
-        if info.arxiv is not None:
-            source += f", [arXiv {info.arxiv}](https://arxiv.org/abs/{info.arxiv})"
-        rows.append([f"`{name}`", f"`{attack.__name__}`", info.name, source])
+        rows.append([f"`{name}`", f"`{attack.__name__}`", attack.info.name, source(attack.info)])
     return markdown_table(["name", "class", "attack", "source"], rows)
+
+
+def detector_list() -> str:
+    """Every detector with its source."""
+    rows = [[f"`{kind.__name__}`", kind.info.name, source(kind.info)] for kind in DETECTORS]
+    return markdown_table(["class", "score", "source"], rows)
 
 
 def by_name(things: Mapping[str, object]) -> str:

@@ -5,7 +5,8 @@
 import runpy
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parents[1] / "docs" / "python_example.py"
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "docs" / "python_example.py"
 
 
 def test_it_runs_and_says_what_became_of_each_image(capsys):
@@ -18,3 +19,8 @@ def test_it_runs_and_says_what_became_of_each_image(capsys):
         assert 0 < decision.p_value <= 1
         assert decision.rejected == (decision.score > decision.threshold) == bool(decision.reason)
         assert str(decision.rejected) in line
+
+
+def test_it_is_the_one_of_the_first_page():
+    code = EXAMPLE.read_text().split('"""\n\n', 1)[1]
+    assert f"```python\n{code}```" in (ROOT / "README.md").read_text()

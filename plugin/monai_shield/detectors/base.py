@@ -34,10 +34,12 @@ class Detector(torch.nn.Module):
     Attributes:
         info: where it comes from, for tables and docs.
         spatial_dims: of the images that it can score.
+        fixed_threshold: its threshold, where that is not chosen from clean scores.
     """
 
     info: ClassVar[Info]
     spatial_dims: ClassVar[tuple[int, ...]] = (2, 3)
+    fixed_threshold: ClassVar[float | None] = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,15 +56,7 @@ class Detector(torch.nn.Module):
             return at_least_float32(super().__call__(views))
 
     def forward(self, views: Views) -> torch.Tensor:
-        """
-        Score a batch of images.
-
-        Args:
-            views: what the shield has of the images.
-
-        Returns:
-            one score an image, (B,).
-        """
+        """One score an image, (B,), of what the shield has of a batch of images."""
         raise NotImplementedError
 
     @property
@@ -83,12 +77,12 @@ class Detector(torch.nn.Module):
     @torch.no_grad()
     def fit(self, views: Iterable[Views]) -> Self:
         """
-        Fit on clean training images what is not fitted yet. What a training or a file of weights has set stays as it
-        is: to fit it anew, build another detector. Most have nothing to fit.
+        Fit what is not fitted yet. What a training or a file of weights has set stays as it is: to fit it anew, build
+        another detector. Most have nothing to fit.
 
         Args:
-            views: of clean training images, batch after batch. They may be gone through several times, see
-                :class:`ViewBatches`, or not at all.
+            views: of clean training images, batch after batch. They may be gone through several times (see
+                :class:`ViewBatches`) or not at all.
 
         Raises:
             ValueError: for images from which nothing can be learned.
@@ -104,12 +98,7 @@ class Detector(torch.nn.Module):
 
     @torch.no_grad()
     def scores(self, views: Iterable[Views]) -> torch.Tensor:
-        """
-        The scores of many images, (n,), on the CPU.
-
-        Raises:
-            ValueError: where there are none, or the detector is not fitted.
-        """
+        """The scores of many images, (n,), on the CPU; a ValueError where there are none or it is not fitted."""
         if not self.fitted:
             raise ValueError(f"{type(self).__name__} is not fitted: fit it on clean training images first.")
         found = [self(each).cpu() for each in views]
@@ -126,31 +115,20 @@ class Detector(torch.nn.Module):
         source: str = "",
     ) -> Calibration:
         """
-        Set the threshold on clean validation images.
+        Set the threshold, and keep the calibration, which is returned.
 
         Args:
-            views: of the images, batch after batch; they may be gone through several times.
-            t_fp: allowed false-positive rate.
-            rule: see :func:`threshold_of`.
-            volumes: for each image, which volume it came from.
-            source: what it is calibrated on, in words.
-
-        Returns:
-            the calibration, which the detector keeps.
+            views: of clean validation images, batch after batch; they may be gone through several times.
+            t_fp: as the other arguments, see :meth:`Calibration.fit`.
 
         Raises:
             ValueError: where the detector is not fitted, or for scores that :meth:`Calibration.fit` refuses.
         """
-        self.calibration = Calibration.fit(self.scores(views), t_fp, rule, volumes, source)
+        self.calibration = Calibration.fit(self.scores(views), t_fp, rule, volumes, source, self.fixed_threshold)
         return self.calibration
 
     def calibrated(self) -> Calibration:
-        """
-        The calibration.
-
-        Raises:
-            UncalibratedError: where there is none.
-        """
+        """The calibration; an UncalibratedError where there is none."""
         if self.calibration is None:
             raise UncalibratedError(f"{type(self).__name__} is not calibrated: run the bundle's calibration first.")
         return self.calibration
@@ -169,18 +147,9 @@ class Detector(torch.nn.Module):
         try:
             calibration = Calibration(**state) if state else None
             if calibration is not None:
-                self.check_calibration(calibration)
+                calibration.check(self.fixed_threshold)
         except ValueError:
             raise
         except Exception as error:
             raise ValueError("its calibration is damaged: an entry is missing, unknown or of another kind.") from error
         self.calibration = calibration
-
-    def check_calibration(self, calibration: Calibration) -> None:
-        """
-        Check that a calibration that was read from a file is one that could have been made.
-
-        Raises:
-            ValueError: where its threshold or limit does not follow from its scores.
-        """
-        calibration.check()

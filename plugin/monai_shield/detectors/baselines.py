@@ -45,18 +45,15 @@ class LaplacianNoise(Detector):
     .. math:: \hat\sigma = \sqrt{\frac\pi2} \frac1{6 (W-2) (H-2)} \sum_{x, y} |I * N|, \quad
               N = \begin{pmatrix} 1 & -2 & 1 \\ -2 & 4 & -2 \\ 1 & -2 & 1 \end{pmatrix}
 
-    averaged over channels. It is right on average for Gaussian noise on an image that is linear. An empty background
-    lowers it and fine structure raises it: it is to be judged against images that show as much.
+    averaged over channels; of 2D images of at least 3 x 3 pixels. It is right on average for Gaussian noise on an image
+    that is linear. An empty background lowers it and fine structure raises it: it is to be judged against images that
+    show as much.
     """
 
     info = Info("noise by Laplacians", "Immerkaer, Fast Noise Variance Estimation", 1996, doi="10.1006/cviu.1996.0060")
     spatial_dims = (2,)
 
     def forward(self, views: Views) -> torch.Tensor:
-        """
-        Raises:
-            ValueError: where the images are not 2D or smaller than N.
-        """
         image = views.image
         if image.ndim != 4 or min(image.shape[2:]) < 3:
             raise ValueError(f"expected 2D images of at least 3 x 3 pixels, got shape {tuple(image.shape)}.")

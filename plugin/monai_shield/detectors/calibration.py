@@ -95,7 +95,7 @@ class Calibration:
         threshold: float | None = None,
     ) -> Self:
         """
-        Calibrate.
+        Make the calibration of a detector.
 
         Args:
             scores: clean validation scores, (n,).
@@ -106,12 +106,10 @@ class Calibration:
             threshold: where it is not to be chosen from these scores, but was by the same rule from others.
 
         Raises:
-            ValueError: for scores that :func:`threshold_of` refuses, for two scores or more that are all the same, up
-                to the rounding of float32: such a detector never rejects anything; or for another number of volume
-                names than of scores.
+            ValueError: for scores that :func:`threshold_of` refuses; for several scores that are all the same, up to
+                the rounding of float32: such a detector never rejects; for another number of volume names.
         """
         scores = scores.detach().double().cpu()
-        _check_scores(scores)
         _check_scores_differ(scores)
         own = threshold_of(scores, t_fp, rule)
         threshold = own if threshold is None else threshold
@@ -133,7 +131,6 @@ class Calibration:
         Raises:
             ValueError: where they do not follow.
         """
-        _check_scores(self.scores)
         _check_scores_differ(self.scores)
         if not bool((self.scores.diff() >= 0).all()):
             raise ValueError("the clean scores of the calibration are not sorted.")
@@ -187,6 +184,7 @@ def _check_scores(scores: torch.Tensor) -> None:
 
 
 def _check_scores_differ(scores: torch.Tensor) -> None:
+    _check_scores(scores)
     if len(scores) > 1 and float(scores.max() - scores.min()) <= ROUNDING * float(scores.abs().max()):
         raise ValueError(
             f"the detector gave every one of {len(scores)} clean images the same score, {float(scores[0]):g}: "

@@ -63,7 +63,6 @@ class CombinedDetector(CompositeDetector):
         return score, dict(zip(self.parts, standardized.unbind(dim=1)))
 
     def _fit(self, views: Iterable[Views]) -> None:
-        """Raises ValueError where the scores of a part are constant, not finite, or fewer than the polynomial needs."""
         found = [(self._stacked(each), each.foreground_share) for each in views]
         number, needed = sum(len(scores) for scores, _ in found), self.weights.shape[1]
         if number <= needed:

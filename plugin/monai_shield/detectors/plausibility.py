@@ -2,15 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether an image and its predicted label look like those of clean subjects at all; nothing is learned."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
+from typing_extensions import Self
 
 logger = logging.getLogger(__name__)
 
@@ -18,27 +17,19 @@ _AXES = {"x": "left-right", "y": "back-front", "z": "down-up"}
 _STRUCTURE = ("size", "center")
 
 
-@dataclass(frozen=True)
-class _Margin:
+class _Margin(NamedTuple):
     """
     How far from the mean of the clean subjects is too far, at the least.
 
     The least is far wider than young adults differ: the clean subjects are few, and a calibration on them is to pass
-    children, the old and the sick. In logarithms where `log`. Of a subject that its file cuts off, less is known.
-
-    Args:
-        least: for a whole subject.
-        least_cut: for one that is cut off; None for what says nothing then.
-        log: whether the statistic's logarithm is compared.
-        lower: whether too low counts.
-        lower_cut: likewise, for a subject that is cut off.
+    children, the old and the sick.
     """
 
-    least: float
-    least_cut: float | None = None
-    log: bool = False
-    lower: bool = True
-    lower_cut: bool = True
+    least: float  # for a whole subject
+    least_cut: float | None = None  # for one that its file cuts off; None for what says nothing then
+    log: bool = False  # whether logarithms are compared
+    lower: bool = True  # whether too low counts
+    lower_cut: bool = True  # likewise, for a subject that is cut off
 
 
 _MARGINS = {
@@ -69,16 +60,10 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """
-    What was found about one subject.
+    """What was found about one subject, in words."""
 
-    Args:
-        reason: why it is rejected, in words; empty where it is not.
-        findings: each statistic out of its range, and what was not checked, in words.
-    """
-
-    reason: str = ""
-    findings: list[str] = field(default_factory=list)
+    reason: str = ""  # why it is rejected; empty where it is not
+    findings: list[str] = field(default_factory=list)  # each statistic out of its range, and what was not checked
 
 
 @dataclass(frozen=True)
@@ -115,7 +100,7 @@ class Plausibility:
     FEWEST: ClassVar[int] = 3
 
     @classmethod
-    def fit(cls, subjects: Sequence[Mapping[str, float]]) -> Plausibility | None:
+    def fit(cls, subjects: Sequence[Mapping[str, float]]) -> Self | None:
         """
         From the statistics of clean subjects; None, with a warning, of fewer than three.
 
@@ -138,12 +123,7 @@ class Plausibility:
         return dict(vars(self))
 
     def judge(self, subject: Mapping[str, float]) -> Judgement:
-        """
-        What the clean subjects make of another one.
-
-        Args:
-            subject: its statistics.
-        """
+        """What the clean subjects make of the statistics of another one."""
         if not subject:
             return Judgement("the image has no foreground", ["the image has no foreground"])
         cut = {name[-1] for name in subject if name.startswith("cut/") and self._beyond(name, subject[name], set())}
@@ -168,19 +148,17 @@ class Plausibility:
             )
         return Judgement("; ".join(reasons), findings)
 
-    def _column(self, name: str) -> torch.Tensor:
-        """The values of the clean subjects that have one, as they are compared, (n,)."""
-        if name not in self.names:
-            return self.values.new_empty(0)
-        values = self.values[:, self.names.index(name)]
-        values = values[~values.isnan()]
-        return values.log() if _MARGINS[name.split("/")[0]].log else values
+    def _clean(self, name: str) -> torch.Tensor:
+        """The values of the clean subjects that have the statistic, (n,)."""
+        values = self.values[:, self.names.index(name)] if name in self.names else self.values.new_empty(0)
+        return values[~values.isnan()]
 
     def _distance(self, name: str, value: float, cut: bool) -> float:
         """Distance from the mean in units of the margin, with its sign; 0 where too few subjects have the statistic."""
-        clean, margin = self._column(name), _MARGINS[name.split("/")[0]]
+        clean, margin = self._clean(name), _MARGINS[name.split("/")[0]]
         if len(clean) < self.FEWEST:
             return 0.0
+        clean = clean.log() if margin.log else clean
         least = margin.least if not cut or margin.least_cut is None else margin.least_cut
         allowed = max(least, self.WIDTH * math.sqrt(1 + 1 / len(clean)) * float(clean.std()))
         return ((math.log(value) if margin.log else value) - float(clean.mean())) / allowed
@@ -200,8 +178,7 @@ class Plausibility:
         return [max(found, key=lambda name: abs(self._distance(name, subject[name], False)))]
 
     def _words(self, name: str, value: float) -> str:
-        clean = self.values[:, self.names.index(name)]
-        clean = clean[~clean.isnan()]
+        clean = self._clean(name)
         kind, *rest = name.split("/")
         text, factor, unit = _WORDS[kind]
         if kind == "volume" and "spread/z" not in self.names:

@@ -3,6 +3,7 @@
 """Scores in full precision, whatever autocast does around them."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -10,7 +11,7 @@ HALVES = {torch.bfloat16, torch.float16}
 
 
 def at_least_float32(values: torch.Tensor) -> torch.Tensor:
-    """The values in float32, or in float64 where they are."""
+    """The values in float32, or in float64 where they are in that."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
@@ -21,16 +22,8 @@ def full_precision(like: torch.Tensor) -> torch.autocast:
 
 def in_own_type(network: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> torch.Tensor:
     """
-    Image to image, in the type of the network's weights where that or the image's is half precision.
-
-    Without autocast nobody else would bring the two together.
-
-    Args:
-        network: image to image.
-        image: (B, C, H, W[, D]).
-
-    Returns:
-        what the network returns, then in the image's type.
+    Image to image of a network, computed in the type of its weights where that or the image's is half precision:
+    without autocast nobody else would bring the two together.
     """
     weights = network.parameters() if isinstance(network, torch.nn.Module) else ()
     own = next((each.dtype for each in weights if each.is_floating_point()), image.dtype)
@@ -39,19 +32,7 @@ def in_own_type(network: Callable[[torch.Tensor], torch.Tensor], image: torch.Te
     return network(image.to(own)).to(image.dtype)
 
 
-class CallerAutocast:
-    """
-    What autocast is set to where this is made, to be entered again later.
-
-    Args:
-        device_type: of the device it is asked about.
-    """
-
-    def __init__(self, device_type: str) -> None:
-        self.device_type = device_type
-        self.enabled = torch.is_autocast_enabled(device_type)
-        self.dtype = torch.get_autocast_dtype(device_type)
-
-    def __call__(self) -> torch.autocast:
-        """Within it autocast is as it was."""
-        return torch.autocast(self.device_type, dtype=self.dtype, enabled=self.enabled)
+def caller_autocast(device_type: str) -> Callable[[], torch.autocast]:
+    """What autocast is set to where this is called, to be entered again later."""
+    enabled, dtype = torch.is_autocast_enabled(device_type), torch.get_autocast_dtype(device_type)
+    return partial(torch.autocast, device_type, dtype=dtype, enabled=enabled)

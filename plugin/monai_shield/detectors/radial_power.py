@@ -93,13 +93,7 @@ class RadialLogPower(Detector):
         return torch.stack([ring.mean(dim=2) for ring in by_ring.split(counts, dim=2)], dim=2).flatten(1)
 
     def _fit(self, views: Iterable[Views]) -> None:
-        """
-        Fit mean and covariance of the profile. The covariance is shrunk as Ledoit and Wolf (2004) have it, since
-        neighboring rings go together and images may be few.
-
-        Raises:
-            ValueError: for fewer than two images, images that are not finite, or images that are all the same.
-        """
+        # neighboring rings go together and images may be few: the covariance is shrunk (Ledoit and Wolf 2004)
         profiles = [profile for each in views for profile in self.profile(each).cpu().double()]
         if len(profiles) < 2:
             raise ValueError(f"at least two images are needed to fit a covariance, got {len(profiles)}.")

@@ -30,17 +30,10 @@ def shield_record(
     **settings: Any,
 ) -> Record:
     """
-    What a shield consists of.
+    What a shield consists of: an entry for each part that is given, and one for further settings.
 
-    Args:
-        detector: settings and weights count, its calibration does not.
-        reformer: likewise.
-        preprocessing: from file to network; transforms that only check (``only_checks``) do not count.
-        target: settings and weights count; it may be wrapped, or compiled.
-        settings: anything else, such as the allowed false-positive rate.
-
-    Returns:
-        one entry for each part that is given, and one for the settings.
+    Of networks settings and weights count, of a detector not its calibration. A target may be wrapped, or compiled. Of
+    the preprocessing, from file to network, transforms that only check (``only_checks``) do not count.
     """
     record = {"settings": dict(settings_of(settings))}
     record |= {"detector": module_record(detector), "reformer": module_record(reformer)}
@@ -102,14 +95,8 @@ def weights_sum(module: nn.Module) -> str:
 
 def settings_of(thing: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """
-    The settings of a module, a transform or anything else that holds some, however deep.
-
-    Args:
-        thing: what holds them.
-        name: what it is called.
-
-    Returns:
-        pairs of a dotted name and a value in words. Not the parameters of a module, see :func:`weights_sum`.
+    The settings of a module, a transform or anything else, however deep, as pairs of a dotted name and a value in
+    words; not the parameters of a module, see :func:`weights_sum`.
     """
     return _walk(thing, name, ())
 

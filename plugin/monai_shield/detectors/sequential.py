@@ -20,14 +20,9 @@ BORDER = -1.0  # a score above it: some detector's is above its threshold
 
 def sequential_score(stages: Sequence[tuple[torch.Tensor, Calibration]]) -> torch.Tensor:
     """
-    The score of :class:`SequentialDetector` out of those of its detectors.
+    The score of :class:`SequentialDetector`, (B,), out of those of its detectors, (B,), each with its calibration.
 
-    Args:
-        stages: the scores of each detector, (B,), with its calibration.
-
-    Returns:
-        (B,), above -1 where a detector rejects, infinite where a score is not finite; in double precision: a rounded
-        ratio might cross -1.
+    It is in double precision: a rounded ratio might cross -1.
     """
     return torch.stack([_stage_score(score, calibration) for score, calibration in stages]).amax(dim=0)
 
@@ -60,6 +55,7 @@ class SequentialDetector(CompositeDetector):
     Meng & Chen (2017), "MagNet: a Two-Pronged Defense against Adversarial Examples", https://arxiv.org/abs/1705.09064
     """
 
+    fixed_threshold = BORDER
     info = Info("sequential", "Meng and Chen, MagNet: a Two-Pronged Defense", 2017, "1705.09064")
 
     def calibrate(
@@ -75,25 +71,15 @@ class SequentialDetector(CompositeDetector):
         share = Fraction(str(t_fp)) / len(self.parts)
         for detector in self.parts.values():
             detector.calibrate(views, share, rule, volumes, source)
-        self.calibration = Calibration.fit(self.scores(views), t_fp, rule, volumes, source, threshold=BORDER)
-        return self.calibration
+        return super().calibrate(views, t_fp, rule, volumes, source)
 
     def score_with_parts(self, views: Views) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """
-        Raises:
-            UncalibratedError: where a detector has no threshold.
-        """
-        single = {
-            name: _stage_score(score, self.parts[name].calibrated())
-            for name, score in self.single_scores(views).items()
-        }
+        scores = self.single_scores(views)
+        single = {name: _stage_score(scores[name], detector.calibrated()) for name, detector in self.parts.items()}
         return torch.stack(list(single.values())).amax(dim=0), single
 
     def calibrated(self) -> Calibration:
-        """
-        Raises:
-            UncalibratedError: where there is no calibration, or the detectors do not share its rate evenly.
-        """
+        """The calibration; an UncalibratedError where there is none, or its rate is not shared evenly."""
         calibration = super().calibrated()
         for name, detector in self.parts.items():
             share = detector.calibrated().t_fp
@@ -107,6 +93,3 @@ class SequentialDetector(CompositeDetector):
             for name, detector in self.parts.items()
             for what, excess in detector.excesses(views).items()
         }
-
-    def check_calibration(self, calibration: Calibration) -> None:
-        calibration.check(threshold=BORDER)

@@ -3,6 +3,7 @@
 """The statistics of an image and its predicted label by which one sees whether it belongs to a set of clean ones."""
 
 import math
+from itertools import combinations
 
 import torch
 
@@ -82,44 +83,31 @@ def subject_statistics(
     count = int(inside.sum())
     if count == 0:
         return {}
-    dims = inside.ndim
-    places = anatomical_axes(affine, dims)
-    order = sorted(range(dims), key=lambda index: places[index][0])
-    signed = {index: places[index][1] * places[index][2] for index in order}
-    name = {index: AXES[places[index][0]] for index in order}
+    places = anatomical_axes(affine, inside.ndim)
     found = {"volume": count * math.prod(size for *_, size in places)}
-    center, spread = {}, {}
-    for index in order:
-        center[index], spread[index], skewness = _moments(_profile(inside, index), signed[index])
-        found[f"spread/{name[index]}"] = spread[index]
-        found[f"asymmetry/{name[index]}"] = skewness
-    for first in order:
-        for second in order[order.index(first) + 1 :]:
-            found[f"ratio/{name[first]}{name[second]}"] = spread[first] / spread[second]
     counts = torch.bincount(label.flatten().long(), minlength=num_classes).double().cpu()
-    labeled = float(counts[1:].sum())
+    structures = range(1, num_classes)
     found["labeled"] = max(int((inside & (label > 0)).sum()) / count, _FEWEST)
-    for index in order:
-        profiles = _class_profiles(label, index, num_classes)
-        for structure in range(1, num_classes):
-            if counts[structure] >= _FEWEST_VOXELS:
-                mean = _moments(profiles[structure], signed[index])[0]
-                found[f"center/{structure}/{name[index]}"] = (mean - center[index]) / spread[index]
-    for structure in range(1, num_classes):
-        found[f"size/{structure}"] = max(float(counts[structure]) / max(labeled, 1.0), _FEWEST)
+    for structure in structures:
+        found[f"size/{structure}"] = max(float(counts[structure]) / max(float(counts[1:].sum()), 1.0), _FEWEST)
     ends = border_shares(inside, affine) if border is None else border
-    for index in order:
-        found[f"cut/{name[index]}"] = float(ends[places[index][0]].max())
-    found["border"] = float(torch.stack([ends[places[index][0]] for index in order]).min())
-    return found
+    found["border"] = float(torch.stack([ends[axis] for axis, *_ in places]).min())
+    spreads: dict[str, float] = {}
+    for axis, index, step in sorted((axis, index, sign * size) for index, (axis, sign, size) in enumerate(places)):
+        name = AXES[axis]
+        center, spreads[name], skewness = _moments(_profiles(inside, index, 2)[1], step)
+        found |= {f"spread/{name}": spreads[name], f"asymmetry/{name}": skewness}
+        found[f"cut/{name}"] = float(ends[axis].max())
+        profiles = _profiles(label, index, num_classes)
+        for structure in structures:
+            if counts[structure] >= _FEWEST_VOXELS:
+                mean, *_ = _moments(profiles[structure], step)
+                found[f"center/{structure}/{name}"] = (mean - center) / spreads[name]
+    ratios = {f"ratio/{one}{other}": spreads[one] / spreads[other] for one, other in combinations(spreads, 2)}
+    return found | ratios
 
 
-def _profile(foreground: torch.Tensor, index: int) -> torch.Tensor:
-    """Number of foreground voxels in each slice along an axis, (n,)."""
-    return foreground.sum([other for other in range(foreground.ndim) if other != index]).double().cpu()
-
-
-def _class_profiles(label: torch.Tensor, index: int, num_classes: int) -> torch.Tensor:
+def _profiles(label: torch.Tensor, index: int, num_classes: int) -> torch.Tensor:
     """Number of voxels of each class in each slice along an axis, (num_classes, n), in one pass."""
     size = label.shape[index]
     shape = [size if other == index else 1 for other in range(label.ndim)]

@@ -4,10 +4,11 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import torch
 
-from monai_shield.detectors.precision import CallerAutocast, at_least_float32, full_precision, in_own_type
+from monai_shield.detectors.precision import at_least_float32, caller_autocast, full_precision, in_own_type
 from monai_shield.networks.heads import Head, check_head, head_of, single_output
 from monai_shield.transforms.foreground import DEFAULT_FOREGROUND, Foreground
 from monai_shield.transforms.spectrum import fourier_transform, frequency_magnitude, shift_zero_frequency
@@ -48,27 +49,24 @@ class Views:
         self._target = target
         self._reformer = reformer
         self._head = check_head(head)
-        self._autocast = CallerAutocast(image.device.type)
-        self._magnitudes: dict[bool, torch.Tensor] = {}
-        self._spectra: dict[bool, torch.Tensor] = {}
-        self._predictions: dict[Network, torch.Tensor] = {}
+        self._autocast = caller_autocast(image.device.type)
+        self._made: dict[Any, torch.Tensor] = {}
+
+    def _once(self, name: Any, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
     def magnitude(self, shift: bool = True) -> torch.Tensor:
         """Magnitude of the discrete Fourier transform, zero frequency in the center or not, (B, C, H, W[, D])."""
-        if shift not in self._magnitudes:
-            self._magnitudes[shift] = frequency_magnitude(self.image, self.image.ndim - 2, shift)
-        return self._magnitudes[shift]
+        return self._once(("magnitude", shift), lambda: frequency_magnitude(self.image, self.image.ndim - 2, shift))
 
     def spectrum(self, shift: bool = True) -> torch.Tensor:
         """The discrete Fourier transform itself, complex, zero frequency in the center or not, (B, C, H, W[, D])."""
-        if shift not in self._spectra:
-            spatial_dims = self.image.ndim - 2
-            self._spectra[shift] = (
-                shift_zero_frequency(self.spectrum(shift=False), spatial_dims)
-                if shift
-                else fourier_transform(self.image, spatial_dims)
-            )
-        return self._spectra[shift]
+        dims = self.image.ndim - 2
+        if shift:
+            return self._once("shifted", lambda: shift_zero_frequency(self.spectrum(shift=False), dims))
+        return self._once("spectrum", lambda: fourier_transform(self.image, dims))
 
     @cached_property
     def foreground(self) -> torch.Tensor:
@@ -113,9 +111,7 @@ class Views:
 
     def prediction_under(self, reformer: Network) -> torch.Tensor:
         """Logits of the target on the image as another reformer leaves it, (B, K, H, W[, D])."""
-        if reformer not in self._predictions:
-            self._predictions[reformer] = self._segment(self._reform(reformer))
-        return self._predictions[reformer]
+        return self._once(reformer, lambda: self._segment(self._reform(reformer)))
 
     def _reform(self, reformer: Network) -> torch.Tensor:
         with full_precision(self.image):
