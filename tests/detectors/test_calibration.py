@@ -117,6 +117,4 @@ def test_volume_limit_is_the_largest_clean_share() -> None:
     shares = [(scores[i : i + 20] > calibration.threshold).double().mean().item() for i in (0, 20)]
     assert calibration.volume_limit == max(shares)
     assert calibration.num_volumes == 2
-    assert calibration.rejects_volume(max(shares)) is False
-    assert calibration.rejects_volume(max(shares) + 1e-9) is True
-    assert Calibration.fit(scores, 0.1).rejects_volume(1.0) is None
+    assert Calibration.fit(scores, 0.1).volume_limit is None

@@ -161,10 +161,6 @@ class Calibration:
         score = score.detach().double().cpu()
         return (score > self.threshold) | ~torch.isfinite(score)
 
-    def rejects_volume(self, share: float) -> bool | None:
-        """Whether a volume with this share of rejected slices is rejected; None where no volumes were seen."""
-        return None if self.volume_limit is None else share > self.volume_limit
-
     def state(self) -> dict[str, Any]:
         """Tensors, numbers and strings only: it is read with ``weights_only=True``."""
         return dict(vars(self))

@@ -89,39 +89,31 @@ class VolumeDecision(ImageDecision):
 
 def decide_images(score: torch.Tensor, bears: torch.Tensor, calibration: Calibration) -> list[ImageDecision]:
     """
-    Decide on images from their scores.
+    Decide on images from their scores. One that cannot be scored is rejected: the shield knows nothing of it.
 
     Args:
         score: of every image, (B,).
         bears: whether an image bears enough foreground for its score to count, (B,).
         calibration: of the detector that scored them.
-
-    Returns:
-        one decision an image. One that cannot be scored is rejected: the shield knows nothing of it.
     """
     decisions = []
-    for s, p, beyond, counts in zip(score, calibration.p_value(score), calibration.rejects(score), bears):
+    for s, p, beyond, counts in zip(score.detach(), calibration.p_value(score), calibration.rejects(score), bears):
+        number = float(s) if counts and bool(torch.isfinite(s)) else None
         if not counts:
             reason = "it bears too little foreground to be scored"
-        elif _finite(s) is None:
+        elif number is None:
             reason = "its score is not a number"
         else:
             reason = "its score is above the threshold" if beyond else ""
-        decisions.append(
-            ImageDecision(
-                score=_finite(s) if counts else None,
-                threshold=calibration.threshold,
-                p_value=float(p) if counts else None,
-                rejected=bool(reason),
-                reason=reason,
-            )
-        )
+        p_value = float(p) if counts else None
+        decisions.append(ImageDecision(number, calibration.threshold, p_value, bool(reason), reason))
     return decisions
 
 
 def decide_volume(score: torch.Tensor, bears: torch.Tensor, calibration: Calibration, axis: int) -> VolumeDecision:
     """
-    Decide on a volume from the scores of its slices.
+    Decide on a volume from the scores of its slices. One none of whose slices can be scored is rejected: the shield
+    knows nothing of it.
 
     Args:
         score: of every slice, (S,).
@@ -129,37 +121,34 @@ def decide_volume(score: torch.Tensor, bears: torch.Tensor, calibration: Calibra
         calibration: of the detector that scored them.
         axis: spatial axis along which they lie.
 
-    Returns:
-        the decision. A volume none of whose slices can be scored is rejected: the shield knows nothing of it.
-
     Raises:
         UncalibratedError: where the calibration knows no volumes.
     """
-    if calibration.volume_limit is None:
+    limit = calibration.volume_limit
+    if limit is None:
         raise UncalibratedError("the detector was calibrated without volumes: it cannot decide on one.")
-    rejected = calibration.rejects(score) & bears
-    p_values = calibration.p_value(score)
+    slices = decide_images(score, bears, calibration)
+    rejected = [each.rejected and counts for each, counts in zip(slices, bears.tolist())]
     scored = int(bears.sum())
-    share = int(rejected.sum()) / scored if scored else None  # in float64, as the limit: 3 of 60 is not above 0.05
+    share = sum(rejected) / scored if scored else None  # in float64, as the limit: 3 of 60 is not above 0.05
+    reason = ""
     if share is None:
         reason = "no slice bears enough foreground to be scored"
-    elif calibration.rejects_volume(share):
+    elif share > limit:
         reason = (
-            f"{int(rejected.sum())} of {scored} slices are rejected, more than the largest share of a clean "
-            f"validation volume ({calibration.volume_limit:.3f})"
+            f"{sum(rejected)} of {scored} slices are rejected, more than the largest share of a clean validation "
+            f"volume ({limit:.3f})"
         )
-    else:
-        reason = ""
     return VolumeDecision(
         score=share,
-        threshold=calibration.volume_limit,
+        threshold=limit,
         p_value=None,
         rejected=bool(reason),
         reason=reason,
         scored=scored,
-        slice_scores=[_finite(s) if b else None for s, b in zip(score, bears)],
-        slice_p_values=[float(p) if b else None for p, b in zip(p_values, bears)],
-        slice_rejected=[bool(r) for r in rejected],
+        slice_scores=[each.score for each in slices],
+        slice_p_values=[each.p_value for each in slices],
+        slice_rejected=rejected,
         slice_axis=axis,
         slice_threshold=calibration.threshold,
     )
@@ -200,7 +189,3 @@ def judge(
     judgement = plausibility.judge(found)
     reason = "; ".join(filter(None, (decision.reason, judgement.reason)))
     return replace(decision, rejected=bool(reason), reason=reason, findings=judgement.findings)
-
-
-def _finite(score: torch.Tensor) -> float | None:
-    return float(score) if bool(torch.isfinite(score)) else None

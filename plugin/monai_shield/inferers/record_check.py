@@ -45,9 +45,6 @@ class RecordCheck:
         """
         Check that a target is the one that the shield was calibrated with; of one module only once.
 
-        Args:
-            network: the target.
-
         Raises:
             ValueError: where it has other weights, or is no module, so that nobody can tell.
         """

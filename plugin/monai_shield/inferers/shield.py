@@ -77,9 +77,7 @@ class ShieldInferer(Inferer):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
         if detector.calibrated().volume_limit is None and slice_axis is not None:
-            raise UncalibratedError(
-                f"{type(detector).__name__} was calibrated without volumes: it cannot decide on one."
-            )
+            raise UncalibratedError("the detector was calibrated without volumes: it cannot decide on one.")
         self.detector = detector.eval()
         self.reformer = None if reformer is None else reformer.eval()
         self.slice_axis = slice_axis
@@ -88,24 +86,11 @@ class ShieldInferer(Inferer):
         self.on_reject = on_reject
         self.head = check_head(head)
         self.foreground = foreground
-        settings = {
-            "slice_axis": slice_axis,
-            "min_foreground": min_foreground,
-            "head": head,
-            "foreground": foreground,
-        }
+        settings = {"slice_axis": slice_axis, "min_foreground": min_foreground, "head": head, "foreground": foreground}
         self._record = RecordCheck(detector, reformer, preprocessing, **settings)
 
     def check_target(self, network: Any) -> None:
-        """
-        Check that a target is the one that the shield was calibrated with.
-
-        Args:
-            network: the target.
-
-        Raises:
-            ValueError: where it has other weights, or is no module, so that nobody can tell.
-        """
+        """Check that a target is that of the calibration, see :meth:`RecordCheck.check_target`."""
         self._record.check_target(network)
 
     def __call__(self, inputs: torch.Tensor, network: Network, *args: Any, **kwargs: Any) -> MetaTensor:
@@ -128,7 +113,8 @@ class ShieldInferer(Inferer):
         check_images(inputs)
         self.check_target(network)
         image = inputs.as_subclass(torch.Tensor)  # type: ignore[arg-type]
-        self._move(image)
+        for part in filter(None, (self.detector, self.reformer)):
+            part.to(image.device)
 
         def target(x: torch.Tensor) -> torch.Tensor:
             return network(x, *args, **kwargs)
@@ -170,17 +156,15 @@ class ShieldInferer(Inferer):
         decisions = []
         for number, volume in enumerate(image):
             slices = volume.movedim(axis, 0)
-            score = torch.full((len(slices),), torch.nan, dtype=torch.float64)
-            bears = self.foreground.share(slices).cpu() > self.min_foreground
-            start = 0
-            for logits, scores in self._batches(slices, target):
+            scores: list[torch.Tensor] = []
+            for logits, score in self._batches(slices, target):
                 if out is None:  # written in place: the logits of a volume are the largest thing in memory
                     out = logits.new_empty((len(image), logits.shape[1], *image.shape[2:]))
-                stop = start + len(logits)
-                out[number].movedim(axis, 0)[start:stop] = logits
-                score[start:stop] = scores.double().cpu()
-                start = stop
-            decisions.append(decide_volume(score, bears, self.detector.calibrated(), axis - 1))
+                start = len(scores) * self.batch_size
+                out[number].movedim(axis, 0)[start : start + len(logits)] = logits
+                scores.append(score.double().cpu())
+            bears = self.foreground.share(slices).cpu() > self.min_foreground
+            decisions.append(decide_volume(torch.cat(scores), bears, self.detector.calibrated(), axis - 1))
         assert out is not None
         return out, decisions
 
@@ -195,11 +179,6 @@ class ShieldInferer(Inferer):
                 )
             head_of(logits, self.head)  # refused whether or not the detector asks for it
             yield logits, score
-
-    def _move(self, image: torch.Tensor) -> None:
-        self.detector.to(image.device)
-        if self.reformer is not None:
-            self.reformer.to(image.device)
 
 
 def check_images(inputs: torch.Tensor) -> None:
