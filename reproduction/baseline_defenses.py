@@ -4,17 +4,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from monai_shield.handlers import LearningCurve
 from reproduction.data import StudyData
 from reproduction.defense_gan import DefenseGAN, resample
 from reproduction.parts import build, every_nth
-from reproduction.wgan import train_wgan
+from reproduction.training import TrainingRun
+from reproduction.wgan import WGANTraining, train_wgan
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class DefenseGANPart:
         steps: steps of the generator's training.
         size: height and width of the generator's images.
         every: it is measured on every n-th of the slices only, of test and validation scans alike.
-        training: further arguments of :func:`~reproduction.wgan.train_wgan`.
+        training: further arguments of :class:`~reproduction.wgan.WGANTraining`.
         search: further arguments of :class:`~reproduction.defense_gan.DefenseGAN`.
 
     Raises:
@@ -54,23 +53,18 @@ class DefenseGANPart:
         """The defense around a generator."""
         return DefenseGAN(generator, self.latent, size=(self.size, self.size), **self.search)
 
-    def train(self, data: StudyData, seed: int, checkpoint: Path, device: torch.device) -> nn.Module:
+    def learned(self) -> tuple[object, ...]:
+        """What the weights depend on."""
+        return (self.generator, self.critic, self.latent, self.steps, self.size, self.training)
+
+    def train(self, data: StudyData, run: TrainingRun) -> nn.Module:
         """The trained generator; arguments as in :meth:`~reproduction.parts.TargetPart.train`."""
         images = torch.cat([resample(volume["image"], (self.size, self.size)) for volume in data.train.volumes])
         bears = data.foreground.share(images) > data.min_foreground
-        generator, critic = build(self.generator, seed, device), build(self.critic, seed + 1, device)
-        return train_wgan(
-            generator,
-            critic,
-            images[bears],
-            self.latent,
-            self.steps,
-            seed=seed,
-            checkpoint=checkpoint,
-            device=device,
-            handlers=[LearningCurve(str(checkpoint.with_suffix(".csv")))],
-            **self.training,
+        generator, critic = (
+            build(make, run.seed + place, run.device) for place, make in enumerate((self.generator, self.critic))
         )
+        return train_wgan(generator, critic, images[bears], WGANTraining(self.latent, self.steps, **self.training), run)
 
     def chosen(self, number: int) -> torch.Tensor:
         """Which of so many slices it is measured on."""

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from monai_shield.evaluation.tables import markdown_table
+from reproduction.dice_variants import DICE_VARIANTS
 from reproduction.image_set import POOLED
-from reproduction.tables import MEASURES, defended, find
-
-#: The four readings of Dice where slices are rejected: which one is the paper's is not known.
-READINGS = ("reformed", "accepted", "rejected_as_zero", "rejected_deferred")
+from reproduction.tables import defended, find
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ CLAIMS = (
 
 def claim_table(results: Mapping[str, Any], claims: Sequence[Claim] = CLAIMS) -> str:
     """
-    Each claim with the difference of mean Dice, exported and pooled attacks, in each reading of what is rejected.
+    Each claim with the difference of mean Dice, exported and pooled attacks, in each variant of Dice.
 
     Claims of which the results have nothing are left out; where nothing is accepted stands a dash.
     """
@@ -84,14 +82,14 @@ def claim_table(results: Mapping[str, Any], claims: Sequence[Claim] = CLAIMS) ->
         where = {"target": claim.target, "attack": POOLED, "variant": "exported", "adjusted": False}
         found = {row["defense"]: row for row in find(results["defenses"], **where)}
         if claim.target in defended(results) and {str(n) for n in (*claim.these, *claim.those)} <= set(found):
-            differences = [_difference(claim, found, reading) for reading in READINGS]
+            differences = [_difference(claim, found, variant) for variant in DICE_VARIANTS]
             rows.append([claim.target, claim.words, claim.reported, *differences])
-    return markdown_table(["target", "the paper says", "by", *(MEASURES[reading] for reading in READINGS)], rows)
+    return markdown_table(["target", "the paper says", "by", *DICE_VARIANTS.values()], rows)
 
 
-def _difference(claim: Claim, found: Mapping[str, Mapping[str, Any]], reading: str) -> str:
-    these = [found[str(number)][reading]["value"] for number in claim.these]
-    those = [found[str(number)][reading]["value"] for number in claim.those]
+def _difference(claim: Claim, found: Mapping[str, Mapping[str, Any]], variant: str) -> str:
+    these = [found[str(number)][variant]["value"] for number in claim.these]
+    those = [found[str(number)][variant]["value"] for number in claim.those]
     if not claim.those:
         those = [found[str(claim.these[0])]["undefended"]["value"]]
     if None in (*these, *those):

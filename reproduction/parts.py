@@ -4,7 +4,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from monai_shield.losses import WeightedLogisticDiceLoss, median_frequency_weigh
 from monai_shield.reformers import ReformerBatch
 from monai_shield.utils import seed_torch
 from reproduction.data import StudyData
-from reproduction.training import Training, train_network
+from reproduction.training import Training, TrainingRun, train_network
 
 Factory = Callable[[], nn.Module]
 
@@ -55,38 +54,30 @@ class TargetPart:
     after: str | None = None
     class_weight_power: float = 0.5
 
-    def train(
-        self, data: StudyData, seed: int, checkpoint: Path, device: torch.device, before: nn.Module | None
-    ) -> nn.Module:
+    def train(self, data: StudyData, run: TrainingRun, before: nn.Module | None) -> nn.Module:
         """
         The trained network.
 
         Args:
             data: to train on.
-            seed: of the weights and of all that is random.
-            checkpoint: file to go on from.
-            device: where to compute.
+            run: seed, checkpoint and device.
             before: the network of ``after``.
         """
-        network = build(self.network, seed, device)
-        self.fit(network, self.loss(data), data, seed, checkpoint, device)
+        network = build(self.network, run.seed, run.device)
+        self.fit(network, data, run)
         return network
 
     def fit(
         self,
         network: nn.Module,
-        loss: nn.Module,
         data: StudyData,
-        seed: int,
-        checkpoint: Path,
-        device: torch.device,
+        run: TrainingRun,
         prepare_batch: Callable[..., Any] = default_prepare_batch,
     ) -> None:
-        """Train a network as the settings say; arguments as of :func:`train_network`."""
+        """Train a network in place; arguments as of :func:`~reproduction.training.train_network`."""
         augmentation = [make() for make in self.augmentation]
-        train_network(
-            network, data.train, loss.to(device), self.training, seed, checkpoint, device, prepare_batch, augmentation
-        )
+        loss = self.loss(data).to(run.device)
+        train_network(network, data.train, loss, self.training, run, prepare_batch, augmentation)
 
     def loss(self, data: StudyData) -> nn.Module:
         """The paper's loss, with the weights of the training labels."""
@@ -133,17 +124,16 @@ class DetectorPart:
         detector = ReconstructionDetector(network, self.domain, size, channels, self.part, self.p, self.scaling)
         return detector.to(device)
 
-    def train(self, data: StudyData, seed: int, checkpoint: Path, device: torch.device) -> ReconstructionDetector:
+    def train(self, data: StudyData, run: TrainingRun) -> ReconstructionDetector:
         """The trained detector; arguments as in :meth:`TargetPart.train`."""
         channels, *size = data.train[0]["image"].shape
-        detector = self.detector(size, channels, seed, device)
+        detector = self.detector(size, channels, run.seed, run.device)
         images = Subset(data.train, range(0, len(data.train), self.training.every))
-        detector.fit(ViewBatches(images, batch_size=1, device=device))
+        detector.fit(ViewBatches(images, batch_size=1, device=run.device))
         batch: Any = ReconstructionBatch(detector)
         if self.domain == "space":
-            batch = ReformerBatch(noise_std=self.training.noise_std, seed=seed)
-        loss = nn.MSELoss()
-        train_network(detector.network, data.train, loss, self.training, seed, checkpoint, device, prepare_batch=batch)
+            batch = ReformerBatch(noise_std=self.training.noise_std, seed=run.seed)
+        train_network(detector.network, data.train, nn.MSELoss(), self.training, run, prepare_batch=batch)
         return detector
 
 
@@ -169,6 +159,6 @@ class AttackPart:
         if self.every < 1:
             raise ValueError(f"every must be at least 1, got {self.every}.")
 
-    def chosen(self, places: torch.Tensor) -> torch.Tensor:
-        """Those of the slices (S,) that are attacked, as places among them."""
-        return every_nth(len(places), self.every)
+    def chosen(self, number: int) -> torch.Tensor:
+        """Which of so many slices are attacked."""
+        return every_nth(number, self.every)

@@ -4,7 +4,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from monai_shield.attacks import PGD, Attack, FrozenNetwork
 from monai_shield.detectors import Views
 from reproduction.data import StudyData
 from reproduction.parts import TargetPart, build
+from reproduction.training import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,10 @@ class AdversarialTarget(TargetPart):
 
     attack: Attack = field(default_factory=lambda: PGD(epsilon=4 / 255, max_steps=5))
 
-    def train(
-        self, data: StudyData, seed: int, checkpoint: Path, device: torch.device, before: nn.Module | None
-    ) -> nn.Module:
+    def train(self, data: StudyData, run: TrainingRun, before: nn.Module | None) -> nn.Module:
         if before is None:
             raise ValueError("adversarial training begins with a trained target: 'after' must name it.")
-        network = build(self.network, seed, device)
+        network = build(self.network, run.seed, run.device)
         network.load_state_dict(before.state_dict())
 
         def attacked_batch(batch: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,7 +51,7 @@ class AdversarialTarget(TargetPart):
             foreground = Views(image).foreground[:, None]  # not what augmentation added to the background
             return self.attack(network, image, label, foreground, index=index).image, label
 
-        self.fit(network, self.loss(data), data, seed, checkpoint, device, attacked_batch)
+        self.fit(network, data, run, attacked_batch)
         return network
 
 
@@ -91,9 +89,7 @@ class DistilledTarget(TargetPart):
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}.")
 
-    def train(
-        self, data: StudyData, seed: int, checkpoint: Path, device: torch.device, before: nn.Module | None
-    ) -> nn.Module:
+    def train(self, data: StudyData, run: TrainingRun, before: nn.Module | None) -> nn.Module:
         if before is None:
             raise ValueError("distillation needs a teacher: 'after' must name it.")
         teacher = FrozenNetwork(before)
@@ -103,11 +99,11 @@ class DistilledTarget(TargetPart):
             with torch.no_grad():
                 return image, F.softmax(teacher(image), dim=1)
 
-        one_image = data.val_images[:1].to(device)
+        one_image = data.val_images[:1].to(run.device)
         # refuses a network whose logits cannot be multiplied before it is trained
-        multiply_logits(build(self.network, seed, device), self.temperature, one_image)
-        student = build(self.network, seed, device)
-        self.fit(student, self.loss(data), data, seed, checkpoint, device, softened_batch)
+        multiply_logits(build(self.network, run.seed, run.device), self.temperature, one_image)
+        student = build(self.network, run.seed, run.device)
+        self.fit(student, data, run, softened_batch)
         multiply_logits(student, self.temperature, one_image)
         return student
 

@@ -4,7 +4,6 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import ignite.distributed as idist
@@ -20,28 +19,25 @@ from reproduction.summary import DefenseSummary
 from reproduction.tables import defense_tables, write_rows
 
 
-def run_defense_study(study: DefenseStudy, comparisons: Sequence[tuple[str, str]] = (), **more: Any) -> None:
+def run_defense_study(study: DefenseStudy, **more: Any) -> None:
     """
     Run it (or go on with it), write its results beside its cells, as JSON and as one CSV file a table, and show them.
 
     Args:
         study: it.
-        comparisons: pairs of detectors that are compared on the same subjects.
         more: anything else to be remembered of the run.
     """
-    # refuses what is misspelled before hours are spent
-    summary = DefenseSummary(study, comparisons)
     with distributed():
         or_exit(study.run)
         if idist.get_rank() == 0:
-            or_exit(_write_defenses, summary, more)
+            or_exit(_write_defenses, study, more)
 
 
-def _write_defenses(summary: DefenseSummary, more: dict[str, Any]) -> None:
-    study = summary.study
-    facts = provenance(study.device, seed=study.seed, processes=idist.get_world_size(), **more)
+def _write_defenses(study: DefenseStudy, more: dict[str, Any]) -> None:
+    facts = provenance(study.device, seed=study.settings.seed, processes=idist.get_world_size(), **more)
     facts |= study.diary.summary()
-    results = _rounded(plain(summary.as_dict() | {"settings": study.described(), "provenance": facts}))
+    tables = DefenseSummary(study).as_dict()
+    results = _rounded(plain(tables | {"settings": study.settings_as_dict(), "provenance": facts}))
     with atomic_path(study.output_dir / "results.json") as temporary:
         temporary.write_text(json.dumps(results, separators=(",", ":")) + "\n")
     write_rows(results, study.output_dir)

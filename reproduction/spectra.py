@@ -43,11 +43,11 @@ def study_spectra(study: DefenseStudy) -> dict[str, np.ndarray]:
     zero frequency in the center, and, for an attack, "perturbation <name>". An attack that was not made from that slice
     shows one of its own.
     """
-    target = next(iter(study.targets))
-    clean = study.images(ImageSet("clean"))
-    rows = {name: study.clean_rows(name) for name in study.attacks}
+    target = next(iter(study.grid.targets))
+    clean = study.images.images(ImageSet("clean"))
+    rows = {name: study.images.clean_rows(name) for name in study.grid.attacks}
     # the slice in the middle of those of the first scan that the most attacks were made from
-    first = study.owners(ImageSet("clean")).count(next(iter(study.data.volumes)))
+    first = study.images.owners(ImageSet("clean")).count(next(iter(study.data.volumes)))
     made = [sum(row in each for each in rows.values()) for row in range(first)]
     places = [row for row in range(first) if made[row] == max(made)]
     place = places[len(places) // 2]
@@ -60,7 +60,7 @@ def study_spectra(study: DefenseStudy) -> dict[str, np.ndarray]:
     for name, each in rows.items():
         own = place if place in each else each[len(each) // 2]
         for variant in VARIANTS:
-            images = study.images(ImageSet(name, target, variant))
+            images = study.images.images(ImageSet(name, target, variant))
             image = images[each.index(own)]
             shared = [each.index(row) for row in common]
             found[f"radial {name}, {variant}"] = radial_power(images[shared] if shared else images)

@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of a study of defenses, as rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from reproduction.defense_rows import DefenseRows
 from reproduction.detection_rows import DetectionRows, number_of_parameters
-from reproduction.dice_variants import Row, StudyReadings
 from reproduction.image_set import VARIANTS, ImageSet
 from reproduction.study import DefenseStudy
+from reproduction.study_values import Row, StudyValues
 
 
 class DefenseSummary:
@@ -20,73 +20,68 @@ class DefenseSummary:
 
     Args:
         study: it.
-        comparisons: pairs of detectors that are compared, see :class:`DetectionRows`.
         resamples: bootstrap draws.
-
-    Raises:
-        ValueError: when a comparison names a detector that the study does not know.
     """
 
-    def __init__(self, study: DefenseStudy, comparisons: Sequence[tuple[str, str]] = (), resamples: int = 1000) -> None:
-        self.study = study
-        self.readings = StudyReadings(study, resamples)
-        self.detection = DetectionRows(self.readings, comparisons)
-        self.defenses = DefenseRows(self.readings)
+    def __init__(self, study: DefenseStudy, resamples: int = 1000) -> None:
+        self.study, self.grid = study, study.grid
+        self.values = StudyValues(study, resamples)
+        self.detection = DetectionRows(self.values)
+        self.defenses = DefenseRows(self.values)
 
     def as_dict(self) -> dict[str, list[Row]]:
         """Everything."""
         return {
-            "detectors": [self.detection.about(name) for name in self.readings.everybody],
-            "targets": [self._target(name) for name in self.study.everyone],
+            "detectors": [self.detection.about(name) for name in self.values.detectors],
+            "targets": [self._target(name) for name in self.grid.every_target],
             "undefended": list(self._undefended()),
             "detection": list(self.detection.detection()),
             "comparisons": list(self.detection.compared()),
             "defenses": list(self.defenses.defended()),
-            "rivals": list(self.defenses.rivals()),
+            "baseline_defenses": list(self.defenses.baseline()),
             "roc": list(self.detection.curves()),
         }
 
     def _target(self, name: str) -> Row:
         which = ImageSet("whole", name)
-        counts, scans = self.readings.counts(which, None), self.readings.scans(which)
-        table = self.readings.dice_by_scan(counts, scans, np.ones(len(scans), dtype=bool))
+        counts, scans = self.values.counts(which, None), self.values.scans(which)
+        table = self.values.dice_by_scan(counts, scans)
         return {
             "target": name,
-            "hardened": name in self.study.hardened,
-            "steps": self.study.everyone[name].training.steps(len(self.study.data.train)),
-            "parameters": number_of_parameters(self.study.everyone[name].network()),
-            "dice": self.readings.interval(np.nanmean(table, axis=1)),
+            "robust": name in self.grid.robust_targets,
+            "steps": self.grid.every_target[name].training.steps(len(self.study.data.train)),
+            "parameters": number_of_parameters(self.grid.every_target[name].network()),
+            "dice": self.values.interval(np.nanmean(table, axis=1)),
             "structures": {
-                structure: self.readings.interval(table[:, k]) for k, structure in enumerate(self.study.data.structures)
+                structure: self.values.interval(table[:, k]) for k, structure in enumerate(self.study.data.structures)
             },
         }
 
     def _undefended(self) -> Iterator[Row]:
-        for target in self.study.everyone:
-            for attack in self.study.attacks:
+        for target in self.grid.every_target:
+            for attack in self.grid.attacks:
                 for variant in VARIANTS:
                     which = ImageSet(attack, target, variant)
-                    scans = self.readings.scans(which)
-                    clean = self.readings.counts(ImageSet("clean", target), None)[self.readings.clean_rows(attack)]
+                    scans = self.values.scans(which)
+                    clean = self.values.counts(ImageSet("clean", target), None)[self.values.clean_rows(attack)]
                     yield {
                         "target": target,
-                        "hardened": target in self.study.hardened,
+                        "robust": target in self.grid.robust_targets,
                         "attack": attack,
                         "variant": variant,
                         "slices": len(scans),
-                        "clean": self.readings.mean_dice(clean, scans),
-                        "attacked": self.readings.mean_dice(self.readings.counts(which, None), scans),
+                        "clean": self.values.mean_dice(clean, scans),
+                        "attacked": self.values.mean_dice(self.values.counts(which, None), scans),
                         **self._facts(which),
                     }
 
     def _facts(self, which: ImageSet) -> dict[str, float]:
         """How large the attack is, as it arrives, and what it took to make it."""
         target, attack = which.target or "", which.kind
-        clean = self.study.images(ImageSet("clean"))[self.readings.clean_rows(attack)]
-        change = (self.study.images(which) - clean).flatten(1).double()
-        cells = [
-            self.readings.cell(self.study.adversarial_key(target, attack, volume)) for volume in self.study.data.volumes
-        ]
+        clean = self.study.images.images(ImageSet("clean"))[self.values.clean_rows(attack)]
+        change = (self.study.images.images(which) - clean).flatten(1).double()
+        keys = [self.study.images.adversarial_key(target, attack, volume) for volume in self.study.data.volumes]
+        cells = [self.values.cell(key) for key in keys]
         return {
             "norm_linf": float(change.abs().amax(dim=1).mean()),
             "norm_l2": float(change.norm(dim=1).mean()),

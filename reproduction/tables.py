@@ -9,19 +9,17 @@ from typing import Any
 
 from monai_shield.evaluation.tables import digits, markdown_table, number
 from monai_shield.utils import atomic_path
+from reproduction.dice_variants import DICE_VARIANTS
 from reproduction.image_set import MEAN, POOLED, VARIANTS
 from reproduction.published import PAPER_AUC
 
 Results = Mapping[str, Any]
 Row = Mapping[str, Any]
-TABLES = ("targets", "detectors", "undefended", "detection", "comparisons", "defenses", "rivals", "roc")
+TABLES = ("targets", "detectors", "undefended", "detection", "comparisons", "defenses", "baseline_defenses", "roc")
 #: Columns of a defense: its key in the results, its heading.
 MEASURES = {
     "undefended": "undefended",
-    "reformed": "reformed",
-    "accepted": "of the accepted",
-    "rejected_as_zero": "rejected as 0",
-    "rejected_deferred": "rejected deferred",
+    **DICE_VARIANTS,
     "harm": "residual harm",
     "accepted_attacked": "accepted: attacked",
     "accepted_clean": "accepted: clean",
@@ -54,8 +52,8 @@ def defense_tables(results: Results) -> dict[str, str]:
         for target in all_targets(results):
             tables[f"Defenses of {target}, pooled, {variant}"] = defense_table(results, target, POOLED, variant)
         tables[f"Defenses adjusted, pooled, {variant}"] = defense_table(results, MEAN, POOLED, variant, True)
-        if results["rivals"]:
-            tables[f"Rivals, pooled, {variant}"] = rival_table(results, variant)
+        if results["baseline_defenses"]:
+            tables[f"Baseline defenses, pooled, {variant}"] = baseline_table(results, variant)
     return tables
 
 
@@ -124,8 +122,8 @@ def training_table(results: Results) -> str:
 
 
 def defended(results: Results) -> list[str]:
-    """The targets that are defended, not hardened."""
-    return [row["target"] for row in results["targets"] if not row["hardened"]]
+    """The targets that are defended: all but the robust ones."""
+    return [row["target"] for row in results["targets"] if not row["robust"]]
 
 
 def attack_columns(results: Results) -> list[str]:
@@ -173,7 +171,7 @@ def auc_table(results: Results, group: str | None, variant: str, attack: str = P
                 ]
             )
     return markdown_table(
-        ["detector", "parameters", *targets, "mean", "seeds", "above own", "given foreground", "paper"], rows
+        ["detector", "parameters", *targets, "mean", "seeds", "paired win rate", "adjusted", "paper"], rows
     )
 
 
@@ -190,7 +188,7 @@ def comparison_table(results: Results, variant: str) -> str:
 
 
 def defense_table(results: Results, target: str, attack: str, variant: str, adjusted: bool = False) -> str:
-    """One row a defense: Dice in its four readings, residual harm, accepted shares."""
+    """One row a defense: the variants of Dice, residual harm, accepted shares."""
     found = find(results["defenses"], target=target, attack=attack, variant=variant, adjusted=adjusted)
     rows = [
         [
@@ -205,15 +203,15 @@ def defense_table(results: Results, target: str, attack: str, variant: str, adju
     return markdown_table(["", "detector", "reformer", "AUC", *MEASURES.values()], rows)
 
 
-def rival_table(results: Results, variant: str) -> str:
-    """One row a rival and target, the pooled attacks, on the slices that it was asked for."""
-    found = find(results["rivals"], attack=POOLED, variant=variant)
+def baseline_table(results: Results, variant: str) -> str:
+    """One row a baseline defense and target, the pooled attacks, on the slices that it is measured on."""
+    found = find(results["baseline_defenses"], attack=POOLED, variant=variant)
     rows = [
-        [row["rival"], row["target"], "given foreground" if row["adjusted"] else "as they are", number(row["auc"], 1)]
+        [row["defense"], row["target"], "adjusted" if row["adjusted"] else "as they are", number(row["auc"], 1)]
         + [number(row[name], 2) for name in MEASURES]
         for row in found
     ]
-    return markdown_table(["rival", "target", "scores", "AUC", *MEASURES.values()], rows)
+    return markdown_table(["defense", "target", "scores", "AUC", *MEASURES.values()], rows)
 
 
 def write_rows(results: Results, folder: str | Path) -> None:

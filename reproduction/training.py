@@ -3,7 +3,7 @@
 """How the networks of a study are trained."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +60,32 @@ class Training:
             )
 
 
+@dataclass(frozen=True)
+class TrainingRun:
+    """
+    What one training has of its own.
+
+    Args:
+        seed: of the weights, the order of the images and all that is random.
+        checkpoint: file to go on from; a learning curve stands beside it.
+        device: where to compute.
+    """
+
+    seed: int
+    checkpoint: Path
+    device: torch.device
+
+    def with_seed(self, seed: int) -> "TrainingRun":
+        """The same with another seed."""
+        return replace(self, seed=seed)
+
+
 def train_network(
     network: torch.nn.Module,
     slices: SliceDataset,
     loss: Callable[..., torch.Tensor],
     training: Training,
-    seed: int,
-    checkpoint: Path,
-    device: torch.device,
+    run: TrainingRun,
     prepare_batch: Callable[..., Any] = default_prepare_batch,
     augmentation: Sequence[Callable[..., Any]] = (),
 ) -> None:
@@ -79,15 +97,13 @@ def train_network(
         slices: the training slices.
         loss: of output and label.
         training: settings.
-        seed: of the order of the slices and of all that is random.
-        checkpoint: file; a learning curve stands beside it.
-        device: where to compute.
+        run: seed, checkpoint and device.
         prepare_batch: from a batch of slices to input and label.
         augmentation: transforms of each slice.
     """
-    devices = [device] if device.type == "cuda" else []
+    devices = [run.device] if run.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        seed_torch(seed, device)
+        seed_torch(run.seed, run.device)
         transform = Compose(list(augmentation))
         chosen: Any = Subset(slices, range(0, len(slices), training.every))
         loader = DataLoader(
@@ -106,7 +122,7 @@ def train_network(
         )
         state = {"network": network, "optimizer": optimizer, "scheduler": scheduler}
         trainer = SupervisedTrainer(
-            device=device,
+            device=run.device,
             max_epochs=training.epochs,
             train_data_loader=loader,
             network=network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
@@ -114,11 +130,11 @@ def train_network(
             loss_function=loss,
             prepare_batch=prepare_batch,
             train_handlers=[
-                EpochSeed(seed, [transform, prepare_batch]),
+                EpochSeed(run.seed, [transform, prepare_batch]),
                 LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),
-                LearningCurve(str(checkpoint.with_suffix(".csv"))),
+                LearningCurve(str(run.checkpoint.with_suffix(".csv"))),
                 TrainingProgress(),
-                ResumableCheckpoint(str(checkpoint), state),
+                ResumableCheckpoint(str(run.checkpoint), state),
             ],
         )
         trainer.run()

@@ -157,7 +157,7 @@ def stored_study():
         "targets": [
             {
                 "target": target,
-                "hardened": target == "UNet, distilled",
+                "robust": target == "UNet, distilled",
                 "parameters": 8200,
                 "steps": 30,
                 "dice": _interval(random),
@@ -166,7 +166,7 @@ def stored_study():
             for target in [*targets, "UNet, distilled"]
         ],
         "undefended": [
-            {"target": target, "hardened": target == "UNet, distilled", "attack": attack, "variant": variant}
+            {"target": target, "robust": target == "UNet, distilled", "attack": attack, "variant": variant}
             | {"slices": 3, "clean": _interval(random), "attacked": _interval(random)}
             | {"steps": 20.0, "success": 0.5, "norm_linf": 2 / 255, "norm_l2": 1.25}
             for target in [*targets, "UNet, distilled"]
@@ -192,8 +192,8 @@ def stored_study():
             for column in columns
             if column["target"] != "mean" or column["attack"] == "pooled"
         ],
-        "rivals": [
-            {"rival": "Defense-GAN", "adjusted": False, **column, "auc": _interval(random, 50, 100)}
+        "baseline_defenses": [
+            {"defense": "Defense-GAN", "adjusted": False, **column, "auc": _interval(random, 50, 100)}
             | {name: _interval(random) for name in measures}
             for column in columns
             if column["target"] != "mean" or column["attack"] == "pooled"

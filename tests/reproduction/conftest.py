@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A study of defenses that takes a second, and a record of what it computes."""
 
+import hashlib
 import json
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import nibabel as nib
 import numpy as np
@@ -25,20 +26,28 @@ from monai_shield.evaluation.cells import CellStore
 from monai_shield.metrics import overlap_counts
 from monai_shield.transforms import ScaleToWindowd
 from reproduction import parts
+from reproduction.adversarial_cells import FACTS
 from reproduction.data import StudyData
+from reproduction.grid import Grid, StudySettings
 from reproduction.image_set import ImageSet
 from reproduction.parts import AttackPart, DetectorPart, TargetPart
 from reproduction.report.page import render_defenses
-from reproduction.study import FACTS, DefenseStudy
+from reproduction.study import DefenseStudy
 from reproduction.summary import DefenseSummary
 from reproduction.training import Training
 
 LAS = np.diag([-1.0, 1, 1, 1])
 
 
-class TinyTarget(nn.Module):
-    """Two convolutions from an image to three classes, and how often any network of this kind was asked."""
+def image_sum(image: torch.Tensor) -> str:
+    """Tells images apart."""
+    return hashlib.sha256(image.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
 
+
+class TinyTarget(nn.Module):
+    """Two convolutions from an image to three classes, and how often all networks of this kind saw each image."""
+
+    seen: ClassVar[Counter[str]] = Counter()
     calls = 0
     kill_at: int | None = None
 
@@ -48,13 +57,14 @@ class TinyTarget(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         TinyTarget.calls += 1
+        TinyTarget.seen.update(map(image_sum, image))
         if TinyTarget.calls == TinyTarget.kill_at:
             raise KeyboardInterrupt
         return self.layers(image)
 
 
 class Record:
-    """What studies compute: cells by heading, trainings, attacked slices, forward passes of targets."""
+    """What studies compute: cells by heading, trainings, attacked slices, images that targets see."""
 
     def __init__(self) -> None:
         #: The attack that would be the one after this number is killed.
@@ -66,6 +76,7 @@ class Record:
         self.trained = 0
         self.attacked: list[tuple[str, list[int]]] = []
         TinyTarget.calls = 0
+        TinyTarget.seen.clear()
         TinyTarget.kill_at = None
 
     def kill_at(self, call: int) -> None:
@@ -73,8 +84,18 @@ class Record:
         TinyTarget.kill_at = call
 
     @property
-    def forwards(self) -> int:
+    def asked(self) -> int:
+        """How often a target was asked."""
         return TinyTarget.calls
+
+    @staticmethod
+    def seen_images() -> Counter[str]:
+        """How often targets saw every image."""
+        return TinyTarget.seen
+
+    def seen(self, images: torch.Tensor) -> set[int]:
+        """How often targets saw each of these images."""
+        return {TinyTarget.seen[image_sum(image)] for image in images}
 
     @property
     def headings(self) -> Counter[str]:
@@ -171,11 +192,14 @@ def tiny_study(study_data: Callable[..., StudyData], tmp_path: Path) -> Callable
             },
             "reformers": {"convolution": "spatial"},
             "defenses": {"1": ("spatial", "convolution"), "2": ("shifted", "convolution")},
-            "baselines": {"zeros": ZeroShare, "entropy": MeanEntropy, "consistency": PredictionConsistency},
+            "baseline_detectors": {"zeros": ZeroShare, "entropy": MeanEntropy, "consistency": PredictionConsistency},
             "consistency_reformer": "convolution",
             "t_fp": 0.25,
-        }
-        return DefenseStudy(data or study_data(), **(settings | changes), output_dir=tmp_path / folder)
+        } | changes
+        names = {each.name for each in fields(StudySettings)}
+        grid = Grid(**{name: value for name, value in settings.items() if name not in names})
+        numbers = StudySettings(**{name: value for name, value in settings.items() if name in names})
+        return DefenseStudy(data or study_data(), grid, tmp_path / folder, numbers, "cpu")
 
     return make
 
@@ -202,32 +226,33 @@ class MadeUp:
         self.scans: dict[ImageSet, np.ndarray] = {}
         self.facts: dict[tuple[str, str, str], dict[str, np.ndarray]] = {}
         self.generator = np.random.default_rng(0)
-        for target in study.targets:
-            for attack in study.attacks:
+        for target in study.grid.targets:
+            for attack in study.grid.attacks:
                 self._adversarial(target, attack)
         for which in study.measured.sets():
-            number = len(study.data.val) if which.kind == "val" else len(study.labels(which))
+            number = len(study.data.val) if which.kind == "val" else len(study.images.labels(which))
             for who, key in study.measured.score_keys(which).items():
-                shift = 1.0 if which.kind in study.attacks else 0.0
+                shift = 1.0 if which.kind in study.grid.attacks else 0.0
                 # in tenths, so that there are ties
                 self.scores[which, who] = self.generator.normal(shift, 1, number).round(1) + 10
                 study.cells.put(*key, {"scores": torch.from_numpy(self.scores[which, who])})
             if which.kind != "val":
-                self.labels[which] = study.labels(which).numpy()
-                self.scans[which] = np.array([int(owner[1:]) - 3 for owner in study.owners(which)])
+                self.labels[which] = study.images.labels(which).numpy()
+                self.scans[which] = np.array([int(owner[1:]) - 3 for owner in study.images.owners(which)])
             for way in study.measured.count_keys(which):
                 self._prediction(which, way)
 
     def _adversarial(self, target: str, attack: str) -> None:
         cells = []
         for volume, scan in self.study.data.volumes.items():
-            number = len(self.study.attacks[attack].chosen(scan.chosen))
+            chosen = self.study.grid.attacks[attack].chosen(len(scan.chosen))
+            number = len(chosen)
             cells.append({name: torch.from_numpy(self.generator.random(number)) for name in (*FACTS, "step")})
-            clean = scan.slices[scan.chosen[self.study.attacks[attack].chosen(scan.chosen)]]
+            clean = scan.slices[scan.chosen[chosen]]
             # all pixels by so much, twice as much in the file
             step = 0.01 * cells[-1]["step"].float()[:, None, None, None]
             images = {"image": clean + step, "exported": clean + 2 * step}
-            self.study.cells.put(*self.study.adversarial_key(target, attack, volume), cells[-1] | images)
+            self.study.cells.put(*self.study.images.adversarial_key(target, attack, volume), cells[-1] | images)
         facts = {name: torch.cat([cell[name] for cell in cells]).numpy() for name in (*FACTS, "step")}
         for variant, times in {"raw": 1, "exported": 2}.items():
             size = {"norm_linf": times * 0.01 * facts["step"], "norm_l2": times * 0.01 * 16 * facts["step"]}
@@ -250,12 +275,11 @@ class MadeUp:
 
     def summarized(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of all tables."""
-        pairs = [("spatial", "spatial"), ("spatial", "shifted"), ("shifted", "spatial"), ("spatial", "zeros")]
-        return DefenseSummary(self.study, pairs, resamples=40).as_dict()
+        return DefenseSummary(self.study, resamples=40).as_dict()
 
     def rows_of(self, attack: str) -> np.ndarray:
         """Which of the 18 clean slices, six a scan, an attack was made from: of every two the first."""
-        return np.arange(18)[:: self.study.attacks[attack].every]
+        return np.arange(18)[:: self.study.grid.attacks[attack].every]
 
     @staticmethod
     def clean_set(target: str, who: tuple[str, int | None], kind: str = "clean") -> ImageSet:
@@ -287,7 +311,7 @@ class MadeUp:
 
 @pytest.fixture
 def made_up(tiny_study, study_data) -> MadeUp:
-    parts = tiny_study()
+    parts = tiny_study().grid
     return MadeUp(
         tiny_study(
             data=study_data(slices_per_volume=6),
@@ -305,6 +329,6 @@ def made_up(tiny_study, study_data) -> MadeUp:
                 "3": ("spatial", "shifted", "convolution"),
                 "4": ("zeros", "blur"),
             },
-            t_fp=0.25,
+            comparisons=[("spatial", "spatial"), ("spatial", "shifted"), ("shifted", "spatial"), ("spatial", "zeros")],
         )
     )

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from reproduction.claims import CLAIMS, READINGS, Claim, claim_table
+from reproduction.claims import CLAIMS, Claim, claim_table
+from reproduction.dice_variants import DICE_VARIANTS
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def results() -> dict[str, Any]:
     """Sixteen defenses of two targets: the Dice of number n is n / 100, and that of the accepted twice as much."""
     rows = [
         {"target": target, "defense": str(n), "attack": attack, "variant": variant, "adjusted": adjusted}
-        | {reading: {"value": n / 100} for reading in READINGS}
+        | {name: {"value": n / 100} for name in DICE_VARIANTS}
         | {"accepted": {"value": 2 * n / 100}, "undefended": {"value": 0.05}}
         for target in ("UNet", "SegNet", "mean")
         for n in range(1, 17)
@@ -25,9 +26,9 @@ def results() -> dict[str, Any]:
     # what is not asked for must not be told
     wrong = [row | change for row in rows for change in ({"attack": "DAG A"}, {"variant": "raw"}, {"adjusted": True})]
     for row in wrong:
-        row |= {reading: {"value": 9.0} for reading in READINGS}
+        row |= {name: {"value": 9.0} for name in DICE_VARIANTS}
     return {
-        "targets": [{"target": name, "hardened": name == "hard"} for name in ("UNet", "SegNet", "hard")],
+        "targets": [{"target": name, "robust": name == "distilled"} for name in ("UNet", "SegNet", "distilled")],
         "defenses": [*wrong, *rows],
     }
 

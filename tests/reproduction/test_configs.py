@@ -14,9 +14,10 @@ from monai_shield.detectors import Detector
 from monai_shield.evaluation import AttackStudy
 from monai_shield.evaluation.cells import file_name
 from monai_shield.networks import FCDenseNet, MagNetAutoencoderI, MagNetAutoencoderII, SegNet
+from reproduction.image_set import ImageSet
 from reproduction.published import PAPER_AUC
 from reproduction.rearranged import RolledNetwork
-from reproduction.study import DefenseStudy, ImageSet
+from reproduction.study import DefenseStudy
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "brain_mri_shield" / "configs"
@@ -104,7 +105,9 @@ def parse(brain_folder, tmp_path, monkeypatch):
 def sizes(study):
     """Number of parameters of every target and detector; nothing is computed."""
     with torch.device("meta"):
-        made = {name: part.network() for parts in (study.targets, study.detectors) for name, part in parts.items()}
+        made = {
+            name: part.network() for parts in (study.grid.targets, study.grid.detectors) for name, part in parts.items()
+        }
     return {name: sum(parameter.numel() for parameter in network.parameters()) for name, network in made.items()}
 
 
@@ -115,30 +118,31 @@ def test_a_study_of_the_paper_is_what_its_config_says(parse, name, tmp_path):
     assert isinstance(study, DefenseStudy)
     assert study.output_dir == tmp_path / name
     assert [study.data.splits[split][0]["id"] for split in ("train", "val", "test")] == ["b0", "b2", "b3"]
-    assert list(study.targets) == ["UNet", "SegNet", "DenseNet"]
-    assert [study.defenses[str(number)] for number in range(1, 17)] == TABLE_2
-    assert list(study.defenses)[16:] == ["less", "MagNet", "energy", "median"]
+    assert list(study.grid.targets) == ["UNet", "SegNet", "DenseNet"]
+    assert [tuple(study.grid.defenses[str(number)]) for number in range(1, 17)] == TABLE_2
+    assert list(study.grid.defenses)[16:] == ["less", "MagNet", "energy", "median"]
     # one filter, so that its predictions are shared
-    assert study.baselines["squeezing by a median filter"]().reformer is study.reformers["median filter"]
-    assert list(study.detectors)[:8] == [name for name, _, _ in TABLE_1] == list(PAPER_AUC)
+    assert (
+        study.grid.baseline_detectors["squeezing by a median filter"]().reformer
+        is study.grid.reformers["median filter"]
+    )
+    assert list(study.grid.detectors)[:8] == [name for name, _, _ in TABLE_1] == list(PAPER_AUC)
     with torch.device("meta"):
         for name, kind, domain in TABLE_1:
-            part = study.detectors[name]
+            part = study.grid.detectors[name]
             network = part.network()
             assert kind is None or isinstance(network, kind)
             assert (part.domain, part.part, part.scaling, part.p, part.wrap, part.group) == (
                 *(domain, "magnitude", "per_frequency", 2.0, None, "paper"),
             )
-        assert isinstance(study.targets["SegNet"].network(), SegNet)
-    assert all(isinstance(make(), Detector) for make in study.baselines.values())
-    known = {*study.detectors, *study.baselines}
-    assert all(set(pair) <= known for pair in config.get_parsed_content("comparisons"))
+        assert isinstance(study.grid.targets["SegNet"].network(), SegNet)
+    assert all(isinstance(make(), Detector) for make in study.grid.baseline_detectors.values())
 
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_attacks_of_the_paper_are_dag_on_structures_alone(parse, name):
     study = parse(name).get_parsed_content("defense_study")
-    pooled = {name: part for name, part in study.attacks.items() if part.pooled}
+    pooled = {name: part for name, part in study.grid.attacks.items() if part.pooled}
     assert list(pooled) == ["DAG A", "DAG B", "DAG C"]
     for part, target in zip(pooled.values(), ("background", "exchange", "dilate")):
         attack = part.attack
@@ -146,7 +150,7 @@ def test_the_attacks_of_the_paper_are_dag_on_structures_alone(parse, name):
         assert (attack.target, attack.step, attack.norm, attack.max_steps) == (target, 0.5, "l2", 20)
         assert not attack.attack_background
         assert part.every == 1
-    assert 255 * study.attacks["PGD 4/255"].attack.epsilon == pytest.approx(4)
+    assert 255 * study.grid.attacks["PGD 4/255"].attack.epsilon == pytest.approx(4)
     names = [which.name for which in study.measured.sets()]
     assert len(names) == len(set(names)) == 2 + 5 * (3 + 7 * 2)
     assert ImageSet("DAG A", "UNet", "raw").name in names
@@ -164,11 +168,13 @@ def test_networks_have_the_size_of_the_paper(parse):
 
 def test_the_networks_that_are_shared_are_those_of_the_compact_study(parse):
     study = parse("paper_compact").get_parsed_content("defense_study")
-    makers = {f"targets/{file_name(name)}": part.network for name, part in study.everyone.items()}
-    makers |= {f"rivals/{file_name(name)}": part.generator for name, part in study.rivals.parts.items()}
+    makers = {f"targets/{file_name(name)}": part.network for name, part in study.grid.every_target.items()}
+    makers |= {f"rivals/{file_name(name)}": part.generator for name, part in study.grid.baseline_defenses.items()}
     size = study.data.val_images.shape[2:]
-    for name, part in study.detectors.items():
-        makers[f"detectors/{file_name(name)}/0"] = partial(part.detector, size, 1, study.seed, torch.device("cpu"))
+    for name, part in study.grid.detectors.items():
+        makers[f"detectors/{file_name(name)}/0"] = partial(
+            part.detector, size, 1, study.settings.seed, torch.device("cpu")
+        )
     files = {path.relative_to(NETWORKS): path for path in NETWORKS.rglob("*.pt")}
     assert {"targets", "detectors", "rivals"} == {path.parts[0] for path in files}
     for name, path in files.items():
@@ -188,14 +194,14 @@ def test_the_wide_autoencoder_has_the_size_of_the_unet(parse, name):
     found = sizes(study)
     assert found["AE I, UNet's size"] == pytest.approx(found["UNet spatial"], rel=0.02)
     # and is trained for longer, with as much at a step
-    wide, unet = (study.detectors[name].training for name in ("AE I, UNet's size", "UNet spatial"))
+    wide, unet = (study.grid.detectors[name].training for name in ("AE I, UNet's size", "UNet spatial"))
     assert wide.epochs / wide.batch_size > unet.epochs / unet.batch_size
     assert (wide.every, wide.weight_decay, wide.learning_rate) == (unet.every, unet.weight_decay, unet.learning_rate)
 
 
 @pytest.mark.parametrize("name", ["paper", "paper_compact"])
 def test_a_shorter_training_is_all_that_its_detectors_differ_in(parse, name):
-    detectors = parse(name).get_parsed_content("defense_study").detectors
+    detectors = parse(name).get_parsed_content("defense_study").grid.detectors
     short = {name: part for name, part in detectors.items() if part.group == "length"}
     assert len(short) == 4
     for title, part in short.items():
@@ -213,12 +219,12 @@ def test_layouts_are_those_of_the_image_size(parse, name):
     study = config.get_parsed_content("defense_study")
     size = config["spatial_size"]
     assert all(length % 32 == 0 for length in size)  # half of it a multiple of the strides of a UNet
-    off = study.detectors["zero frequency a quarter off the center"].wrap(torch.nn.Identity())
+    off = study.grid.detectors["zero frequency a quarter off the center"].wrap(torch.nn.Identity())
     assert isinstance(off, RolledNetwork)
     assert off.shifts == tuple(length // 4 for length in size)
-    padded = study.detectors["shifted, circular padding"].wrap(torch.nn.Conv2d(1, 1, 3, padding=1))
+    padded = study.grid.detectors["shifted, circular padding"].wrap(torch.nn.Conv2d(1, 1, 3, padding=1))
     assert padded.padding_mode == "circular"
-    assert study.detectors["shifted, circular padding"].network == study.detectors["UNet shifted"].network
+    assert study.grid.detectors["shifted, circular padding"].network == study.grid.detectors["UNet shifted"].network
 
 
 def test_compact_and_smoke_differ_from_the_paper_where_they_should():

@@ -23,7 +23,7 @@ PARTS = {
     "targets": ["UNet"],
     "attacks": ["DAG A", "PGD 4/255"],
     "detectors": ["UNet spatial", "UNet shifted"],
-    "baselines": ["radial log power, Mahalanobis", "prediction consistency"],
+    "baseline_detectors": ["radial log power, Mahalanobis", "prediction consistency"],
 }
 
 

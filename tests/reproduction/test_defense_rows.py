@@ -50,9 +50,9 @@ def defended(made: Any, guards: list[str], reformer: str, which: ImageSet) -> di
         rejected, rejected_clean = np.zeros(len(scans), bool), np.zeros(len(scans), bool)
         strange = []
         for name in guards:
-            who = (name, k if name in made.study.detectors else None)
+            who = (name, k if name in made.study.grid.detectors else None)
             known = made.scores[made.clean_set(target, who, "val"), who]
-            limit = lowest_threshold(known, made.study.t_fp / len(guards))
+            limit = lowest_threshold(known, made.study.settings.t_fp / len(guards))
             attacked_scores, clean_scores = made.scores[which, who], made.scores[made.clean_set(target, who), who][rows]
             rejected |= (attacked_scores > limit) | np.isnan(attacked_scores)
             rejected_clean |= (clean_scores > limit) | np.isnan(clean_scores)
@@ -82,9 +82,9 @@ def defended(made: Any, guards: list[str], reformer: str, which: ImageSet) -> di
 def check_defenses(made: Any, rows: list[dict[str, Any]]) -> None:
     measures = None
     for row in rows:
-        *guards, reformer = made.study.defenses[row["defense"]]
+        *guards, reformer = made.study.grid.defenses[row["defense"]]
         assert (row["detector"], row["reformer"]) == (", then ".join(guards), reformer)
-        targets = list(made.study.targets) if row["target"] == MEAN else [row["target"]]
+        targets = list(made.study.grid.targets) if row["target"] == MEAN else [row["target"]]
         attacks = ["A", "B"] if row["attack"] == POOLED else [row["attack"]]
         each = [defended(made, guards, reformer, ImageSet(a, t, row["variant"])) for t in targets for a in attacks]
         measures = set(each[0])
@@ -102,7 +102,7 @@ def test_every_defense_by_hand(made_up: Any) -> None:
     rows = made_up.summarized()["defenses"]
     alone, adjusted = (find(rows, adjusted=judged) for judged in (False, True))
     # every target and attack in two variants, the pooled ones of each target, and those of all targets
-    assert len(alone) == len(adjusted) == len(made_up.study.defenses) * (2 * 3 * 2 + 2 * 2 + 2)
+    assert len(alone) == len(adjusted) == len(made_up.study.grid.defenses) * (2 * 3 * 2 + 2 * 2 + 2)
     check_defenses(made_up, alone)
     # where all slices have as much foreground, to judge them by it changes nothing
     for row, judged in zip(alone, adjusted):

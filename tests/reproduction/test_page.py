@@ -64,7 +64,7 @@ def test_exported_and_raw_stand_side_by_side(stored_study, page, read_page):
 
 def test_what_is_missing_is_a_dash(stored_study, figures, page, made_up_study):
     results, _ = made_up_study
-    # of the defenses that are judged given the foreground the page shows the mean of the targets
+    # of the defenses with adjusted scores the page shows the mean of the targets
     shown = [row for row in results["defenses"] if row["target"] == "mean" or not row["adjusted"]]
     missing = sum(row["accepted"]["value"] is None and row["attack"] == "pooled" for row in shown)
     assert page.count("<td>–</td>") == missing > 0

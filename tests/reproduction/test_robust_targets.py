@@ -20,11 +20,14 @@ from monai_shield.transforms import MergeLabelsd, ScaleToWindowd
 from reproduction.data import StudyData
 from reproduction.parts import TargetPart
 from reproduction.robust_targets import AdversarialTarget, DistilledTarget, multiply_logits
-from reproduction.training import Training
+from reproduction.training import Training, TrainingRun
 
-CPU = torch.device("cpu")
 STRUCTURES = {"dark": [1], "middle": [2], "bright": [3]}
 network = partial(nn.Conv2d, 1, 4, 3, padding=1)
+
+
+def run(folder: Path, seed: int = 0) -> TrainingRun:
+    return TrainingRun(seed, folder / "c.checkpoint", torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def data(brain_folder) -> StudyData:
 @pytest.fixture(scope="module")
 def plain(data, tmp_path_factory) -> nn.Module:
     part = TargetPart(network, Training(epochs=6, learning_rate=0.05))
-    return part.train(data, 0, tmp_path_factory.mktemp("plain") / "c.checkpoint", CPU, None)
+    return part.train(data, run(tmp_path_factory.mktemp("plain")), None)
 
 
 def loss_under(attack: PGD, target: nn.Module, data: StudyData) -> float:
@@ -61,16 +64,16 @@ def loss_under(attack: PGD, target: nn.Module, data: StudyData) -> float:
 def test_adversarial_training_makes_the_attack_it_saw_weaker(data, plain, tmp_path):
     attack = PGD(epsilon=0.08, max_steps=4, confine_to_mask=True)
     part = AdversarialTarget(network, Training(epochs=4, learning_rate=0.02), after="plain", attack=attack)
-    hardened = part.train(data, 0, tmp_path / "c.checkpoint", CPU, plain)
-    assert loss_under(attack, hardened, data) < loss_under(attack, plain, data)
+    trained_on = part.train(data, run(tmp_path), plain)
+    assert loss_under(attack, trained_on, data) < loss_under(attack, plain, data)
 
 
 def test_adversarial_training_begins_with_the_weights_of_the_other_target(data, plain, tmp_path):
     before = {name: value.clone() for name, value in plain.state_dict().items()}
     training = Training(epochs=1, learning_rate=1e-12)
     part = AdversarialTarget(network, training, after="plain", attack=PGD(epsilon=0.01, max_steps=1))
-    hardened = part.train(data, 3, tmp_path / "c.checkpoint", CPU, plain)
-    for name, value in hardened.state_dict().items():
+    trained_on = part.train(data, run(tmp_path, 3), plain)
+    for name, value in trained_on.state_dict().items():
         torch.testing.assert_close(value, before[name], atol=1e-3, rtol=0)
         torch.testing.assert_close(plain.state_dict()[name], before[name], atol=0, rtol=0)
 
@@ -78,7 +81,7 @@ def test_adversarial_training_begins_with_the_weights_of_the_other_target(data, 
 def test_adversarial_training_needs_a_target_to_begin_with(data, tmp_path):
     part = AdversarialTarget(network, Training(epochs=1))
     with pytest.raises(ValueError, match="'after' must name it"):
-        part.train(data, 0, tmp_path / "c.checkpoint", CPU, None)
+        part.train(data, run(tmp_path), None)
 
 
 class Backwards(nn.Module):
@@ -95,7 +98,7 @@ class Backwards(nn.Module):
 
 def distilled(data: StudyData, plain: nn.Module, folder: Path, temperature: float) -> nn.Module:
     part = DistilledTarget(network, Training(epochs=12, learning_rate=0.05), after="plain", temperature=temperature)
-    return part.train(data, 1, folder / "c.checkpoint", CPU, plain)
+    return part.train(data, run(folder, 1), plain)
 
 
 def test_a_student_says_at_its_temperature_what_its_teacher_says(data, plain, tmp_path):
@@ -150,13 +153,13 @@ def test_what_cannot_be_distilled_is_refused_before_it_is_trained(data, plain, t
 
     part = DistilledTarget(backwards, Training(epochs=1), after="plain")
     with pytest.raises(ValueError, match="logits of a Backwards cannot be multiplied"):
-        part.train(data, 0, tmp_path / "c.checkpoint", CPU, plain)
+        part.train(data, run(tmp_path), plain)
     assert not list(tmp_path.iterdir())
 
 
 def test_distillation_needs_a_teacher(data, tmp_path):
     with pytest.raises(ValueError, match="'after' must name it"):
-        DistilledTarget(network, Training(epochs=1)).train(data, 0, tmp_path / "c.checkpoint", CPU, None)
+        DistilledTarget(network, Training(epochs=1)).train(data, run(tmp_path), None)
 
 
 def test_a_temperature_is_positive():

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from reproduction.spectra import FLOOR, radial_power
+from monai_shield.attacks import PGD
+from reproduction.image_set import ImageSet
+from reproduction.parts import AttackPart
+from reproduction.spectra import FLOOR, radial_power, study_spectra
 
 SIZES = [(24, 30), (12, 10, 16)]
 
@@ -45,3 +48,24 @@ def test_images_are_averaged_by_their_logarithms() -> None:
     image = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     alone = [radial_power(each[None], rings=4) for each in image]
     np.testing.assert_allclose(radial_power(image, rings=4), np.mean(alone, axis=0), rtol=1e-9)
+
+
+def test_spectra_of_attacks_on_different_slices(tiny_study, study_data) -> None:
+    attack = PGD(0.1, max_steps=1, attack_background=False)
+    attacks = {
+        "PGD": AttackPart(attack, pooled=True),
+        "second": AttackPart(attack, every=2),
+        "third": AttackPart(attack, every=3),
+    }
+    study = tiny_study(data=study_data(slices_per_volume=3), attacks=attacks)
+    study.run()
+    found = study_spectra(study)
+    assert {f"radial {name}, {variant}" for name in attacks for variant in ("raw", "exported")} < set(found)
+    clean = study.images.images(ImageSet("clean"))
+    for name in attacks:
+        if f"perturbation {name}, raw" in found:
+            # it is that of the slice whose spectrum stands beside it
+            made = torch.from_numpy(found[f"perturbation {name}, raw"]).float()
+            assert 0 < float(made.abs().max()) <= 0.1 + 1e-3
+    assert "perturbation PGD, raw" in found
+    assert found["spectrum clean"].shape == clean.shape[2:]

@@ -100,7 +100,7 @@ def test_what_is_no_number_is_a_dash(results):
     assert dict(zip(header, rows[0])) == {
         "detector": "rolled",
         "parameters": "1,234",
-        **dict.fromkeys(("UNet", "SegNet", "DenseNet", "mean", "seeds", "above own", "given foreground"), "–"),
+        **dict.fromkeys(("UNet", "SegNet", "DenseNet", "mean", "seeds", "paired win rate", "adjusted"), "–"),
         "paper": "",
     }
     header, rows = cells(defense_table(results, "mean", "pooled", "exported"))

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from ignite.engine import Engine, Events
 from torch import nn
 
-from monai_shield.handlers import LearningCurve
-from reproduction.wgan import gradient_penalty, train_wgan
+from reproduction.training import TrainingRun
+from reproduction.wgan import WGANTraining, gradient_penalty, train_wgan
 
 SIZES = [(4, 4), (2, 4, 2)]
 
@@ -34,20 +33,30 @@ def images(size: tuple[int, ...] = (4, 4), batch: int = 12) -> torch.Tensor:
     return torch.rand(batch, 1, *size, generator=torch.Generator().manual_seed(1))
 
 
-def train(seed: int = 0, weights_seed: int = 0, steps: int = 6, **settings) -> dict[str, torch.Tensor]:
-    settings = {"critic_steps": 2, "batch_size": 4, "learning_rate": 0.01, "checkpoint_interval": 2} | settings
-    networks = make_generator(seed=weights_seed), make_critic(seed=weights_seed)
-    return train_wgan(*networks, images(), 2, steps, seed=seed, **settings).state_dict()
+def one_run(folder: Path, seed: int = 0) -> TrainingRun:
+    return TrainingRun(seed, folder / "checkpoint.pt", torch.device("cpu"))
 
 
-class Kill:
-    """Stops a training in the middle of an epoch."""
+def train(
+    folder: Path, seed: int = 0, weights_seed: int = 0, generator: nn.Module | None = None, **settings
+) -> dict[str, torch.Tensor]:
+    numbers = {"critic_steps": 2, "batch_size": 4, "learning_rate": 0.01, "checkpoint_interval": 2, "steps": 6}
+    generator = make_generator(seed=weights_seed) if generator is None else generator
+    critic = make_critic(seed=weights_seed)
+    training = WGANTraining(2, **(numbers | settings))
+    return train_wgan(generator, critic, images(), training, one_run(folder, seed)).state_dict()
 
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_COMPLETED(once=3), self.kill)
 
-    def kill(self, engine: Engine) -> None:
-        raise KeyboardInterrupt
+class Killed(nn.Sequential):
+    """A generator whose training is killed in the middle of its second epoch, and goes on when it is asked again."""
+
+    calls = 0
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        if self.calls == 9:  # asked once for its shape, then thrice a step
+            raise KeyboardInterrupt
+        return super().forward(latent)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["2D", "3D"])
@@ -76,47 +85,43 @@ def test_penalty_is_taken_between_real_and_generated_images() -> None:
 
 
 def test_killed_and_started_again_equals_one_go(tmp_path: Path) -> None:
-    whole = train()
-    file = tmp_path / "checkpoint.pt"
+    whole, folder = train(tmp_path / "whole"), tmp_path / "killed"
     with pytest.raises(KeyboardInterrupt):
-        train(checkpoint=file, handlers=[Kill()])
+        train(folder, generator=Killed(*make_generator()))
     # Other initial weights: all that counts comes out of the file.
-    torch.testing.assert_close(train(weights_seed=5, checkpoint=file), whole, atol=0, rtol=0)
-    torch.testing.assert_close(train(weights_seed=6, checkpoint=file), whole, atol=0, rtol=0)  # finished already
+    torch.testing.assert_close(train(folder, weights_seed=5), whole, atol=0, rtol=0)
+    torch.testing.assert_close(train(folder, weights_seed=6), whole, atol=0, rtol=0)  # finished already
+    with (folder / "checkpoint.csv").open(newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
 
 
 def test_the_seed_decides_and_the_global_random_state_stays(tmp_path: Path) -> None:
     before = torch.get_rng_state()
-    first, same, other = train(checkpoint=tmp_path / "checkpoint.pt"), train(), train(seed=1)
+    first, same, other = train(tmp_path / "first"), train(tmp_path / "same"), train(tmp_path / "other", seed=1)
     assert torch.equal(before, torch.get_rng_state())
     torch.testing.assert_close(first, same, atol=0, rtol=0)
     assert not torch.equal(first["0.weight"], other["0.weight"])
 
 
-def test_the_generator_comes_to_the_images() -> None:
+def test_the_generator_comes_to_the_images(tmp_path: Path) -> None:
     generator = nn.Sequential(nn.Linear(2, 16), nn.Unflatten(1, (1, 4, 4)))
     target = 2 + images() / 10
-    train_wgan(generator, make_critic(), target, 2, 100, 3, 16, learning_rate=0.05, betas=(0.5, 0.9))
+    training = WGANTraining(2, 100, 3, 16, learning_rate=0.05, betas=(0.5, 0.9))
+    train_wgan(generator, make_critic(), target, training, one_run(tmp_path))
     assert not generator.training
     with torch.no_grad():
         made = generator(torch.randn(64, 2, generator=torch.Generator().manual_seed(3)))
     assert float((made.mean() - target.mean()).abs()) < 1.0
 
 
-def test_handlers_see_an_epoch_an_interval(tmp_path: Path) -> None:
-    train(handlers=[LearningCurve(str(tmp_path / "curve.csv"))])
-    with (tmp_path / "curve.csv").open(newline="") as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
-
-
-def test_a_training_that_diverges_is_stopped() -> None:
+def test_a_training_that_diverges_is_stopped(tmp_path: Path) -> None:
     class Broken(nn.Flatten):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return super().forward(image) * torch.nan
 
     critic = nn.Sequential(Broken(), nn.Linear(16, 1))
     with pytest.raises(RuntimeError, match="step 1"):
-        train_wgan(make_generator(), critic, images(), 2, 2, checkpoint_interval=2)
+        train_wgan(make_generator(), critic, images(), WGANTraining(2, 2, checkpoint_interval=2), one_run(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +136,7 @@ def test_a_training_that_diverges_is_stopped() -> None:
 )
 def test_bad_settings_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        train(**settings)
+        WGANTraining(**({"latent": 2, "steps": 6, "checkpoint_interval": 2} | settings))
 
 
 @pytest.mark.parametrize(
@@ -142,6 +147,6 @@ def test_bad_settings_are_refused(settings: dict, message: str) -> None:
         (images((4, 5)), r"\(1, 4, 4\), not \(1, 4, 5\)"),
     ],
 )
-def test_images_that_do_not_fit_are_refused(data: torch.Tensor, message: str) -> None:
+def test_images_that_do_not_fit_are_refused(data: torch.Tensor, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
-        train_wgan(make_generator(), make_critic(), data, 2, 2, checkpoint_interval=2)
+        train_wgan(make_generator(), make_critic(), data, WGANTraining(2, 2, checkpoint_interval=2), one_run(tmp_path))

@@ -45,3 +45,28 @@ def dice_of_counts(counts: torch.Tensor) -> torch.Tensor:
     """
     both, prediction, label = counts.double().unbind(dim=-1)
     return 2 * both / (prediction + label)  # 0 / 0 is NaN: absent in both is left out
+
+
+def rejected_as_zero(counts: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
+    """
+    Overlap counts where the prediction of a rejected image is emptied.
+
+    Args:
+        counts: (B, K, 3).
+        rejected: which images are rejected, bool, (B,).
+    """
+    kept = counts.clone()
+    kept[rejected, :, :2] = 0
+    return kept
+
+
+def rejected_deferred(counts: torch.Tensor, rejected: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """
+    Overlap counts where a rejected image is deferred to a human, who is counted as the prediction on the clean image.
+
+    Args:
+        counts: (B, K, 3).
+        rejected: which images are rejected, bool, (B,).
+        clean: overlap counts of the clean images, (B, K, 3).
+    """
+    return torch.where(rejected[:, None, None], clean, counts)
