@@ -4,8 +4,8 @@
 
 import copy
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,129 +22,11 @@ from monai.transforms import (
 )
 from monai.transforms.traits import RandomizableTrait
 
+from monai_shield.transforms.affine_intensity import AffineIntensity, fit_affine_intensity
 from monai_shield.transforms.nifti import load_nifti, read_values
 from monai_shield.utils import first_line
 
-TOLERANCE = 1e-4  # of the range of the values that were fitted
-SAMPLE = 1_000_000  # voxels a line is fitted to; all of them are checked against it
-CHUNK = 1 << 24  # voxels that are in memory as float64
 GEOMETRY_MODULES = ("monai.transforms.spatial", "monai.transforms.croppad")
-
-
-@dataclass(frozen=True)
-class AffineIntensity:
-    """
-    What a transform did to the intensities of one image: out = scale · in + offset, a line for each channel, clipped.
-
-    Args:
-        scale: (C,), float64.
-        offset: (C,), float64.
-        low: input at which the output is clipped from below, (C,); -inf where it is not.
-        high: input at which the output is clipped from above, (C,); inf where it is not.
-        lost: voxels that the line does not reach, such as a background that stays 0, (C,spatial); None for none.
-    """
-
-    scale: torch.Tensor
-    offset: torch.Tensor
-    low: torch.Tensor
-    high: torch.Tensor
-    lost: torch.Tensor | None = None
-
-
-def fit_affine_intensity(before: torch.Tensor, after: torch.Tensor) -> AffineIntensity | None:
-    """
-    The line for each channel that takes an image to what a transform made of it.
-
-    First through all voxels; failing that, without those whose output is the least, the greatest, the most common or 0,
-    where the values of a clipped, masked or background voxel pile up. All others have to lie on the line to within
-    1e-4 of their range. A channel that is constant has no line: all of its voxels are lost.
-
-    Args:
-        before: (C,spatial).
-        after: (C,spatial).
-
-    Returns:
-        the map; None where no line fits.
-    """
-    lines = [_fit_channel(u.flatten(), v.flatten()) for u, v in zip(before, after)]
-    found = [line for line in lines if line is not None]
-    if len(found) < len(lines):
-        return None
-    scale, offset, low, high = (
-        torch.tensor([getattr(line, name) for line in found], dtype=torch.float64)
-        for name in ("scale", "offset", "low", "high")
-    )
-    lost = torch.stack([line.lost for line in found]).reshape(before.shape)
-    return AffineIntensity(scale, offset, low, high, lost if bool(lost.any()) else None)
-
-
-@dataclass(frozen=True)
-class _Line:
-    scale: float
-    offset: float
-    low: float
-    high: float
-    lost: torch.Tensor
-
-
-def _fit_channel(before: torch.Tensor, after: torch.Tensor) -> _Line | None:
-    """The line of one channel, voxels (N,)."""
-    stride = max(1, len(before) // SAMPLE)
-    u, v = before[::stride].double(), after[::stride].double()
-    if bool(before.max() == before.min()):
-        return _Line(1.0, 0.0, -math.inf, math.inf, torch.ones_like(before, dtype=torch.bool))
-    least, greatest = float(after.min()), float(after.max())
-    piles = torch.tensor([least, greatest, float(v.mode().values), 0.0], dtype=torch.float64)
-    aside = torch.isin(v, piles)
-    for kept, apart in ((torch.ones_like(aside), piles[:0]), (~aside, piles)):
-        line = _least_squares(u[kept], v[kept])
-        if line is not None:
-            checked = _check(before, after, *line, least, greatest, apart)
-            if checked is not None:
-                return checked
-    return None
-
-
-def _least_squares(u: torch.Tensor, v: torch.Tensor) -> tuple[float, float, float] | None:
-    """Slope, offset and tolerance; None where the voxels have one value only."""
-    if len(u) == 0 or bool(u.max() == u.min()) or bool(v.max() == v.min()):
-        return None
-    center, level = u.mean(), v.mean()
-    scale = ((u - center) * (v - level)).mean() / (u - center).square().mean()
-    if not bool(scale.isfinite()) or scale == 0:
-        return None
-    return float(scale), float(level - scale * center), TOLERANCE * float(v.max() - v.min())
-
-
-def _check(
-    before: torch.Tensor,
-    after: torch.Tensor,
-    scale: float,
-    offset: float,
-    tolerance: float,
-    least: float,
-    greatest: float,
-    piles: torch.Tensor,
-) -> _Line | None:
-    """The line, with its clipping and what it does not reach; None where a voxel lies off it that may not."""
-    lost = torch.zeros_like(before, dtype=torch.bool)
-    clipped_below = clipped_above = False
-    for start in range(0, len(before), CHUNK):
-        u, v = before[start : start + CHUNK].double(), after[start : start + CHUNK].double()
-        expected = scale * u + offset
-        below = (v == least) & (expected < v - tolerance)
-        above = (v == greatest) & (expected > v + tolerance)
-        off = ((expected - v).abs() > tolerance) & ~below & ~above
-        if not bool(torch.isin(v[off], piles).all()):
-            return None
-        lost[start : start + CHUNK] = off
-        clipped_below |= bool(below.any())
-        clipped_above |= bool(above.any())
-    ends = [
-        (least - offset) / scale if clipped_below else -math.copysign(math.inf, scale),
-        (greatest - offset) / scale if clipped_above else math.copysign(math.inf, scale),
-    ]
-    return _Line(scale, offset, min(ends), max(ends), lost)
 
 
 class PreprocessedFile:
@@ -183,7 +65,7 @@ class PreprocessedFile:
         self.file = Path(data[key])
         self._data = data
         self._layout: str | None = None
-        self._steps: list[_Step] = []
+        self._way_back: list[Callable[[MetaTensor], MetaTensor]] = []
         steps = preprocessing.flatten().transforms if isinstance(preprocessing, Compose) else [preprocessing]
         strange = [step for step in steps if isinstance(step, MapTransform) and not hasattr(step, "allow_missing_keys")]
         if strange:
@@ -233,8 +115,8 @@ class PreprocessedFile:
         operations = copy.deepcopy(self.image.applied_operations)
         value = MetaTensor(plain, meta=copy.deepcopy(self.image.meta), applied_operations=operations)
         with allow_missing_keys_mode(self.preprocessing):  # type: ignore[no-untyped-call]
-            for step in reversed(self._steps):
-                value = step.undo(value, self.key)
+            for undone in reversed(self._way_back):
+                value = undone(value)
         return self._in_file_layout(value.as_tensor().double().numpy())
 
     def _take(self, step: Any, data: Any) -> Any:
@@ -265,15 +147,15 @@ class PreprocessedFile:
             ours = any(base.__module__.startswith(GEOMETRY_MODULES) for base in type(step).__mro__)
             if not (ours and pushed and isinstance(step, InvertibleTransform)):
                 raise ValueError(f"{name} changes the geometry and is none of MONAI's transforms that can be inverted.")
-            self._steps.append(_GeometryStep(step))
+            self._way_back.append(lambda value: step.inverse({self.key: value})[self.key])
         elif changed:
             intensity = fit_affine_intensity(kept.as_tensor(), after.as_tensor())
             if intensity is None:
                 raise ValueError(f"{name} is not affine on '{self.file}': an attack cannot be brought back through it.")
             self._follow(intensity)
-            self._steps.append(_IntensityStep(pushed, intensity))
+            self._way_back.append(partial(_intensity_undone, pushed=pushed, intensity=intensity))
         elif pushed:
-            self._steps.append(_IntensityStep(pushed))
+            self._way_back.append(partial(_intensity_undone, pushed=pushed))
         return after_data
 
     def _start(self, loaded: torch.Tensor) -> None:
@@ -321,35 +203,15 @@ def _told(name: str, error: Exception) -> Exception:
     return error if isinstance(cause, ValueError | OSError) else ValueError(f"{name}: {first_line(cause)}")
 
 
-class _Step:
-    """A step on the way back."""
-
-    def undo(self, perturbation: MetaTensor, key: str) -> MetaTensor:
-        """The perturbation (C,spatial) as it is before the step."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class _GeometryStep(_Step):
-    transform: InvertibleTransform
-
-    def undo(self, perturbation: MetaTensor, key: str) -> MetaTensor:
-        return self.transform.inverse({key: perturbation})[key]
-
-
-@dataclass(frozen=True)
-class _IntensityStep(_Step):
-    pushed: int
-    intensity: AffineIntensity | None = None
-
-    def undo(self, perturbation: MetaTensor, key: str) -> MetaTensor:
-        plain = perturbation.as_tensor()
-        if self.intensity is not None:
-            plain = plain / self.intensity.scale.to(plain.dtype).reshape(-1, *[1] * (plain.ndim - 1))
-            if self.intensity.lost is not None:
-                plain[self.intensity.lost] = 0
-        operations = perturbation.applied_operations
-        return MetaTensor(plain, meta=perturbation.meta, applied_operations=operations[: len(operations) - self.pushed])
+def _intensity_undone(value: MetaTensor, pushed: int, intensity: AffineIntensity | None = None) -> MetaTensor:
+    """A perturbation (C,spatial) as it was before a transform, which left as many records of itself as `pushed`."""
+    plain = value.as_tensor()
+    if intensity is not None:
+        plain = plain / intensity.scale.to(plain.dtype).reshape(-1, *[1] * (plain.ndim - 1))
+        if intensity.lost is not None:
+            plain[intensity.lost] = 0
+    operations = value.applied_operations
+    return MetaTensor(plain, meta=value.meta, applied_operations=operations[: len(operations) - pushed])
 
 
 def _same_values(before: torch.Tensor, after: torch.Tensor) -> bool:
