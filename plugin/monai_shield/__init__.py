@@ -33,6 +33,7 @@ ROOMS = (
     "evaluation",
     "report",
     "bundle",
+    "demo",
 )
 
 

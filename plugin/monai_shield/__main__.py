@@ -48,16 +48,16 @@ def demo(
     for name, value in {"subjects": subjects, "every_nth_slice": every_nth_slice, "slices": slices}.items():
         whole_number(name, value)
     whole_number("seed", seed, least=0)
-    from monai_shield.bundle import find_bundle, is_own_bundle, require_trust
-    from monai_shield.report import Demo, closing_words
+    from monai_shield.bundle import find_bundle, is_own_bundle
+    from monai_shield.demo import run_demo
+    from monai_shield.report import closing_words
 
     name = "brain_mri_shield"
     root = find_bundle(name, Path(__file__).parent)
     if not is_own_bundle(root):  # the plugin is not installed in place
         root = find_bundle(name)
-    story = Demo(output, root, models_dir, subjects, every_nth_slice, slices, seed)
-    require_trust(root, trust)
-    return closing_words(story.run(), output)
+    result = run_demo(output, root, models_dir, subjects, every_nth_slice, slices, seed, trust)
+    return closing_words(result, output)
 
 
 @SetParseFns(folder=str, output=str)

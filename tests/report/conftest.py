@@ -6,7 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_shield.report import demo, render_demo, words
+from monai_shield.demo.story import FILES
+from monai_shield.report import render_demo, words
 
 
 class MadeUpDemo:
@@ -54,15 +55,10 @@ class MadeUpDemo:
             "subject": {"number": 700, "seed": 0},
             "attack": {
                 "name": "DAG",
-                "arxiv": "1703.08603",
                 "target": "background",
-                "step": 0.5,
-                "norm": "l2",
                 "max_steps": 20,
                 "slices": 4,
-                "slices_succeeded": 4,
-                "steps_mean": 7.5,
-                "l2_mean": 3.5,
+                "steps": 7.5,
                 "largest_change": 0.123,
                 "mean_change_where_changed": 0.034,
             },
@@ -95,7 +91,7 @@ class MadeUpDemo:
             },
             "intensity_window": [0.0, 1500.0],
             "spatial_size": [16, 12],
-            "files": dict(demo._FILES),
+            "files": dict(FILES),
             "commands": ["python -m monai.bundle run calibration --every_nth_slice 2"],
             "seconds": {"subjects": 12.3, "attack": 45.6},
             "provenance": {

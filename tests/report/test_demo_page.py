@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from monai_shield.__main__ import report
+from monai_shield.errors import UserError
 from monai_shield.report import demo_page, render_demo, words
 
 
@@ -94,3 +96,15 @@ def test_a_missing_file_is_named(demo_folder, missing):
     with pytest.raises(FileNotFoundError, match=Path(missing).name):
         render_demo(demo_folder)
     assert not (demo_folder / "report.html").exists()
+
+
+def test_the_report_command_writes_the_page_anew(demo_folder):
+    assert Path(report(str(demo_folder))).read_text().startswith("<!doctype html>")
+
+
+def test_results_of_another_version_are_refused_in_one_line(demo_folder):
+    result = json.loads((demo_folder / "result.json").read_text())
+    del result["calibration"]["subjects"]
+    (demo_folder / "result.json").write_text(json.dumps(result))
+    with pytest.raises(UserError, match=r"has no attribute 'subjects'\): make them anew\.$"):
+        report(str(demo_folder))

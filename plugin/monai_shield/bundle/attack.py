@@ -131,7 +131,7 @@ class BundleAttack:
         label = before if label_file is None else self._label(label_file, clean.image, classes)
         low, high = intensity_window(image)
         attack = replace(self.attack, window=high - low)
-        cases = bearing_cases(target, image, mask, self.scope.slices)
+        cases = bearing_cases(target, mask, image, self.scope.slices)
         attacked = attack_file(target, attack, clean, attacked_file, label, mask, cases, background)
         answers = ((before, clean.image), (attacked.prediction, attacked.image))
         for (prediction, grid), path in zip(answers, label_files):

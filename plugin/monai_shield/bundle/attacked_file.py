@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from monai.data import MetaTensor
@@ -24,7 +25,14 @@ MIN_FOREGROUND = 0.02  # slices with less are not attacked
 
 @dataclass(frozen=True)
 class AttackedBatch:
-    """Some of the cases of an image: their indices (B,), what the attack was asked, and what it made of them."""
+    """
+    Some of the cases of an image, attacked.
+
+    Args:
+        cases: which ones they are, (B,).
+        problem: what the attack was asked.
+        result: what it made of them.
+    """
 
     cases: Tensor
     problem: Problem
@@ -89,25 +97,23 @@ def attack_file(
     return AttackedFile(tuple(found), again, target.predict(again.as_tensor().float())[0])
 
 
-def bearing_cases(target: BundleTarget, image: Tensor, mask: Tensor | None, number: int | None = None) -> Tensor:
+def bearing_cases(target: BundleTarget, mask: Tensor | None, image: Tensor, number: int | None = None) -> Tensor:
     """
-    The cases of an image that bear enough foreground to be attacked.
+    Indices of the slices that bear enough foreground to be attacked, or 0 of an image that the network gets whole.
 
     Args:
         target: the network.
+        mask: the foreground, (1,spatial); None where all is.
         image: the preprocessed image, (C,spatial).
-        mask: its foreground, (1,spatial); None where all is.
         number: how many of the slices, evenly spaced; None for all.
-
-    Returns:
-        their indices: of slices, or 0 for an image that the network gets whole.
 
     Raises:
         BundleError: where there is none.
     """
     if target.slice_axis is None:
         return torch.zeros(1, dtype=torch.long)
-    share = target.cases(torch.ones_like(image) if mask is None else mask).float().flatten(1).mean(1)
+    slices = target.cases(image if mask is None else mask)
+    share = torch.ones(len(slices)) if mask is None else slices.float().flatten(1).mean(1)
     bearing = torch.nonzero(share > MIN_FOREGROUND)[:, 0]
     if len(bearing) == 0:
         raise BundleError("no slice bears enough foreground to be attacked.")
@@ -116,12 +122,13 @@ def bearing_cases(target: BundleTarget, image: Tensor, mask: Tensor | None, numb
 
 @contextmanager
 def _progress(network: nn.Module, attack: Attack, batches: int) -> Iterator[None]:
-    """Within it a progress bar counts the network's passes: as many as the steps of an attack, or a few more."""
+    """Within it a progress bar counts how often the network is called: as many times as an attack takes steps, or a
+    few times more."""
     steps = getattr(attack, "max_steps", None)
     total = None if steps is None else batches * (steps + 3)
     with tqdm(total=total, desc=attack.info.name, unit="pass", leave=False, position=1) as bar:
 
-        def count(*_: object) -> None:
+        def count(*_: Any) -> None:
             bar.update()
 
         handle = network.register_forward_hook(count)

@@ -50,9 +50,7 @@ class LearningCurve:
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_STARTED, self.epoch_started)
-        engine.add_event_handler(
-            Events.ITERATION_COMPLETED, lambda engine: self.losses.append(_loss(engine.state.output))
-        )
+        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: self.losses.append(_loss(engine.state.output)))
         if self.validator is not None:
             self.validator.add_event_handler(Events.COMPLETED, lambda engine: self.metrics.update(engine.state.metrics))
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
@@ -122,9 +120,8 @@ class ResumableCheckpoint:
             saved. A checkpoint that was saved with others is refused; None to look at nothing.
 
     Raises:
-        RefusedError: when a training starts while another process trains with this file, or from one with other
-            settings.
-        ValueError: when the file is damaged.
+        RefusedError: when a training starts while another one uses the file, or from a file that is damaged or of a
+            training with other settings.
     """
 
     def __init__(self, path: str, state: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> None:

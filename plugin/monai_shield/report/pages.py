@@ -14,7 +14,7 @@ from monai_shield.evaluation.tables import digits
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render_page(template: str, folder: str | Path = TEMPLATES, **content: Any) -> str:
+def render_page(template: str, folder: str | Path = TEMPLATES, /, **content: Any) -> str:
     """
     Fill a template. Every text that is put into one of HTML is escaped.
 

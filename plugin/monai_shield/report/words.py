@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a demo's numbers say, in plain words: each sentence follows from the numbers, none is written beforehand."""
 
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from monai_shield.report.pages import render_page
@@ -51,13 +51,9 @@ def headline(result: Result) -> str:
     return f"The attack: {_attack(result)}. The shield: {_noticed(result)}. The reformer: {_repaired(result)}."
 
 
-def closing_words(result: Result, files: Mapping[str, str]) -> str:
-    """What happened and, from a file to what it holds, where it is: for the end of a terminal."""
-    lines = ["What happened"]
-    for each in findings(result):
-        lines += [f"  {each.name.rstrip('?')}: {each.verdict}.", _filled(each.text, indent=6)]
-    lines += ["", _filled(ILLUSTRATION), "", "Where it is"]
-    return "\n".join([*lines, *(f"  {file}  {what}" for file, what in files.items())])
+def closing_words(result: Result, folder: str | Path) -> str:
+    """What happened and where the files are, for the end of a terminal."""
+    return render_page("closing.txt", result=result, findings=findings(result), folder=folder).rstrip()
 
 
 def _attack(result: Result) -> str:
@@ -110,7 +106,3 @@ def _user(result: Result) -> str:
         return "an empty label and a reason"
     without = "the rejected slices" if attacked["slices_rejected"] else "a warning"
     return f"the reformed answer, without {without}"
-
-
-def _filled(text: str, indent: int = 0) -> str:
-    return textwrap.fill(text, 100, initial_indent=" " * indent, subsequent_indent=" " * indent)
