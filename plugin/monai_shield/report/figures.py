@@ -29,14 +29,14 @@ Scans = Mapping[str, Sequence[Mapping[str, Any]]]
 @dataclass(frozen=True)
 class SliceView:
     """
-    One slice before and after an attack, seen as a radiologist would: superior up, the patient's left on the right.
+    One slice before and after an attack, as a radiologist sees it: superior up, the patient's left on the right.
 
     Args:
         clean: intensities in windows, (H, W); the axes of the file, its first one drawn from left to right.
-        attacked: likewise.
-        before: the target's segmentation of the clean slice, class indices (H, W).
-        after: the target's segmentation of the attacked slice.
-        defended: the target's segmentation of the attacked slice once it was reformed.
+        attacked: intensities of the attacked slice.
+        before: the network's segmentation of the clean slice, class indices (H, W).
+        after: its segmentation of the attacked slice.
+        defended: its segmentation of the attacked slice once that was reformed.
         classes: number of classes, background included.
         spectrum_size: size to which slices are padded with background before they are transformed, as for the network.
         rejected: whether the shield rejected the slice; None where it was not scored.
