@@ -137,6 +137,12 @@ def test_missing_and_altered_weights_are_named(tiny_repository):
     assert not Path("demo").exists()
 
 
+@pytest.mark.parametrize("setting", ["subjects", "every_nth_slice", "slices"])
+def test_impossible_settings_are_refused_from_python_too(setting, tiny_bundle, tmp_path):
+    with pytest.raises(UserError, match=f"{setting} must be a whole number"):
+        run_demo(tmp_path / "demo", tiny_bundle, **{setting: 0}, trust=True)
+
+
 def test_a_bundle_that_is_not_trusted_is_not_run(tiny_bundle, tmp_path):
     with pytest.raises(UserError, match="--trust"):
         run_demo(tmp_path / "demo", tiny_bundle)

@@ -16,7 +16,7 @@ from monai_shield.attacks import DAG
 from monai_shield.bundle import BundleTarget, run_bundle
 from monai_shield.bundle.attacked_file import attack_file, bearing_cases
 from monai_shield.bundle.grid import load_grid, on_grid
-from monai_shield.command_line import inference_config, require_trust
+from monai_shield.command_line import inference_config, require_trust, whole_number
 from monai_shield.data import cohort_subject, embedded_cohort
 from monai_shield.demo.numbers import measured
 from monai_shield.errors import UserError
@@ -74,8 +74,10 @@ def run_demo(
 
     Raises:
         UserError: where the bundle or its weights are missing, weights were altered, the bundle is not trusted, or
-            there was nothing to attack.
+            there was nothing to attack; for a number that is no whole number or below 1.
     """
+    for name, value in {"subjects": subjects, "every_nth_slice": every_nth_slice, "slices": slices}.items():
+        whole_number(name, value)
     folder, configs = Path(output).resolve(), inference_config(bundle).parent
     models = Path(models_dir or configs.with_name("models")).resolve()
     _check_weights(models)
