@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import warnings
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import run
+from support.inference import Logged, infer
 
 
 @dataclass
@@ -36,16 +35,6 @@ class Answer:
     logged: list[str] = field(default_factory=list)
 
 
-class _Kept(logging.Handler):
-    def __init__(self, logged: list[str], beat: Callable[[], None]) -> None:
-        super().__init__()
-        self.logged, self.beat = logged, beat
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.logged.append(record.getMessage() + (" Traceback" if record.exc_info and record.levelno > 10 else ""))
-        self.beat()
-
-
 def listing(folder: Path) -> set[str]:
     """Everything below a folder, by relative path."""
     if not os.path.isdir(folder):  # False too for a path that is too long
@@ -63,29 +52,16 @@ def answer(
 ) -> Answer:
     """Run the inference of a bundle, as ``monai.bundle run`` does; whatever it raises is kept."""
     found = Answer(output_dir, listing(output_dir))
-    logger = logging.getLogger("monai_shield")
-    handler = _Kept(found.logged, beat)
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    handler = Logged(beat)
     here = os.getcwd()
     os.chdir(directory or bundle)
     try:
         with warnings.catch_warnings(), contextlib.suppress(KeyboardInterrupt):
             warnings.simplefilter("ignore")
-            run(
-                config_file=str(bundle / "configs" / "inference.json"),
-                bundle_root=str(bundle),
-                dataset_dir=dataset,
-                output_dir=str(output_dir),
-                logging_file=False,
-                **{"device": "cpu", **(settings or {})},
-            )
-    except SystemExit as stop:
-        if isinstance(stop.code, str):  # the line that a run ends with that could not begin
+            found.code, _ = infer(bundle, dataset, output_dir, handler, **(settings or {}))
+        if isinstance(found.code, str):  # the line that a run ends with that could not begin
+            found.errors.append(found.code)
             found.code = None
-            found.errors.append(stop.code)
-        else:
-            found.code = stop.code
     except Exception as error:
         found.code = None
         cause: BaseException | None = error
@@ -94,5 +70,6 @@ def answer(
             cause = cause.__cause__
     finally:
         os.chdir(here)
-        logger.removeHandler(handler)
+    for record in handler.records:
+        found.logged.append(record.getMessage() + (" Traceback" if record.exc_info and record.levelno > 10 else ""))
     return found
