@@ -112,7 +112,7 @@ def make_tiny_bundle(
         size: in-plane size of its networks.
     """
     shutil.copytree(REPOSITORY / "bundles" / "brain_mri_shield", root, ignore=shutil.ignore_patterns("*.pt", "SHA*"))
-    for path in (root / "configs").glob("*.json"):
+    for path in (root / "configs" / "inference.json", root / "configs" / "metadata.json"):
         path.write_text(json.dumps(shrink(json.loads(path.read_text()), size), indent=4))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
