@@ -105,7 +105,7 @@ def test_a_softmax_over_one_channel_is_refused(bundle):
     parser, network = declare(bundle, 1, "softmax")
     with pytest.raises(ValueError, match="one channel: declare 'sigmoid'"):
         parser.get_parsed_content("inferer")(torch.rand(1, 1, 96, 3, 96), network)
-    with pytest.raises(ValueError, match="one channel: declare 'sigmoid'"):
+    with pytest.raises(BundleError, match="one channel: declare 'sigmoid'"):
         BundleTarget.open(bundle, "cpu", trust=True).predict(torch.rand(1, 96, 3, 96))
 
 

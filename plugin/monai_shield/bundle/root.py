@@ -41,7 +41,9 @@ def bundle_root(name: str) -> str:
     Raises:
         SystemExit: with one line, where there is none.
     """
-    named = (Path(file).resolve().parent.parent for word in sys.argv for file in re.findall(r"[^'\"=,[\]]+\.json", word))
+    named = (
+        Path(file).resolve().parent.parent for word in sys.argv for file in re.findall(r"[^'\"=,[\]]+\.json", word)
+    )
     for candidate in (*named, Path(find_bundle(name))):
         if candidate.resolve().name == name and _is_bundle(candidate):
             return str(candidate)
