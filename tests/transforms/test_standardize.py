@@ -138,7 +138,7 @@ def test_a_bundle_config_can_name_the_file(tmp_path):
     [
         (torch.zeros(1, 4, 4), r"shape \(2, 6, 5\), got shape \(1, 4, 4\)"),
         (torch.zeros(2, 6, 5, dtype=torch.complex64), "real spectrum"),
-        (torch.full((2, 6, 5), torch.nan), "finite spectrum"),
+        (torch.full((2, 6, 5), torch.nan), "finite values"),
     ],
 )
 def test_refuses_bad_spectra_in_use_and_in_fitting(sample, message):

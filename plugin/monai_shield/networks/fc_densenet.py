@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
+"""Fully convolutional DenseNets."""
 
 from collections.abc import Sequence
 
@@ -38,7 +39,6 @@ class FCDenseNet(nn.Module):
 
     Raises:
         ValueError: when ``down_layers`` and ``up_layers`` are empty or differ in length, or a block has no layer.
-
     """
 
     def __init__(
@@ -111,7 +111,6 @@ class FCDenseNet(nn.Module):
 
         Raises:
             ValueError: when the shape does not fit the network.
-
         """
         check_size(x, self.spatial_dims, self.multiple)
         x = self.first(x)
@@ -131,19 +130,7 @@ class FCDenseNet(nn.Module):
 
 class FCDenseNet103(FCDenseNet):
     """
-    The FC-DenseNet of 103 convolutions, 9.3 million parameters.
-
-    Args:
-        spatial_dims: number of spatial dimensions, 2 or 3.
-        in_channels: number of channels of the image.
-        out_channels: number of channels of the logits.
-        dropout: probability that an element is dropped after a convolution.
-        act: activation type and arguments.
-        norm: normalization type and arguments.
-
-    See also:
-        :py:class:`monai_shield.networks.FCDenseNet`
-
+    The FC-DenseNet of 103 convolutions, 9.3 million parameters; its settings are those of :class:`FCDenseNet`.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
+"""SegNet."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -25,7 +26,6 @@ def max_unpool(x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
 
     Returns:
         Feature maps of twice the spatial size.
-
     """
     size = list(x.shape[:2]) + [2 * s for s in x.shape[2:]]
     return x.new_zeros(size).flatten(2).scatter(2, indices.flatten(2), x.flatten(2)).reshape(size)
@@ -53,7 +53,6 @@ class SegNet(nn.Module):
     Raises:
         ValueError: when ``spatial_dims`` is neither 2 nor 3.
         ValueError: when ``features`` and ``convs_per_stage`` are empty, differ in length or hold less than 1.
-
     """
 
     def __init__(
@@ -106,7 +105,6 @@ class SegNet(nn.Module):
 
         Raises:
             ValueError: when the shape does not fit the network.
-
         """
         check_size(x, self.spatial_dims, self.multiple)
         indices: list[torch.Tensor] = []

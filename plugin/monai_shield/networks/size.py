@@ -17,7 +17,6 @@ def check_size(image: torch.Tensor, spatial_dims: int, multiple: int) -> None:
     Raises:
         ValueError: when the image has other than ``spatial_dims`` spatial dimensions.
         ValueError: when a spatial size is zero or no multiple of ``multiple``.
-
     """
     if image.ndim != spatial_dims + 2:
         raise ValueError(f"expected batch, channel and {spatial_dims} spatial dimensions, got {list(image.shape)}.")

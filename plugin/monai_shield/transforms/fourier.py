@@ -1,6 +1,5 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-
 """
 The converter: from an image to its discrete Fourier spectrum and to the real channels that a detector reads.
 
@@ -22,13 +21,11 @@ from monai_shield.transforms.spectrum import fourier_transform, frequency_magnit
 Part = Literal["magnitude", "log_magnitude", "real_imaginary"]
 
 
-def _is_finite(tensor: torch.Tensor) -> bool:
-    """Whether all values are finite. The sum, many times cheaper, settles it unless it overflows."""
-    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
-
-
-class _SpectralTransform(Transform):
-    """Checks a channel-first array, applies :meth:`convert` to it as a plain tensor, and gives it its metadata back."""
+class SpectralTransform(Transform):
+    """
+    Base of the transforms from or to a spectrum: it applies ``convert`` to the plain tensor of a checked array, and
+    gives the result the metadata of the array.
+    """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012 (as every MONAI transform declares it)
 
@@ -48,17 +45,24 @@ class _SpectralTransform(Transform):
                 be real or real where it must be complex, or holds a NaN or an infinity.
         """
         img = convert_to_tensor(img, track_meta=get_track_meta())
-        tensor: torch.Tensor = convert_to_tensor(img, track_meta=False)
-        if not 2 <= tensor.ndim <= 4 or tensor.numel() == 0:
-            raise ValueError(f"expected a nonempty (C, H[, W[, D]]) array, got shape {tuple(tensor.shape)}.")
-        if not _is_finite(tensor):
-            raise ValueError("expected finite values, got a NaN or an infinity.")
+        tensor = checked(img)
         result = self.convert(tensor, tensor.ndim - 1)
         output: torch.Tensor = convert_to_dst_type(result, dst=img, dtype=result.dtype)[0]  # type: ignore[assignment]
         return output
 
 
-class FourierTransform(_SpectralTransform):
+def checked(img: NdarrayOrTensor) -> torch.Tensor:
+    """A channel-first array as a plain tensor; raises as :class:`SpectralTransform` does."""
+    tensor: torch.Tensor = convert_to_tensor(img, track_meta=False)
+    if not 2 <= tensor.ndim <= 4 or tensor.numel() == 0:
+        raise ValueError(f"expected a nonempty (C, H[, W[, D]]) array, got shape {tuple(tensor.shape)}.")
+    # the sum, many times cheaper, settles it unless it overflows
+    if not bool(tensor.sum().isfinite()) and not bool(tensor.isfinite().all()):
+        raise ValueError("expected finite values, got a NaN or an infinity.")
+    return tensor
+
+
+class FourierTransform(SpectralTransform):
     """
     Discrete Fourier transform of each channel, divided by the number of pixels; see :func:`fourier_transform`.
 
@@ -69,7 +73,7 @@ class FourierTransform(_SpectralTransform):
         return fourier_transform(tensor, spatial_dims)
 
 
-class FrequencyShift(_SpectralTransform):
+class FrequencyShift(SpectralTransform):
     """
     Move the zero frequency of each channel to the center, index n // 2; see :func:`shift_zero_frequency`.
 
@@ -84,7 +88,7 @@ class FrequencyShift(_SpectralTransform):
         return shift_zero_frequency(tensor, spatial_dims, self.inverse)
 
 
-class SpectrumPart(_SpectralTransform):
+class SpectrumPart(SpectralTransform):
     """
     The real channels of a complex spectrum (C, H[, W[, D]]) that a network can read.
 
@@ -118,7 +122,7 @@ class SpectrumPart(_SpectralTransform):
         return (magnitude + self.eps).log() if self.part == "log_magnitude" else magnitude
 
 
-class FrequencyConverter(_SpectralTransform):
+class FrequencyConverter(SpectralTransform):
     """
     From a real image (C, H[, W[, D]]) to the channels of its spectrum in one step: the same as ``Compose`` of
     :class:`FourierTransform`, :class:`FrequencyShift` if ``shift``, and :class:`SpectrumPart`, but magnitudes take the

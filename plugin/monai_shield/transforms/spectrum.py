@@ -1,6 +1,5 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-
 """
 The discrete Fourier spectrum of an image, as functions of tensors.
 

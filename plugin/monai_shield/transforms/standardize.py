@@ -1,6 +1,5 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-
 """Standardization per frequency: without it the mean intensity, thousands of times larger, hides every other one."""
 
 import math
@@ -9,21 +8,17 @@ from pathlib import Path
 
 import torch
 from monai.config.type_definitions import NdarrayOrTensor
-from monai.data import get_track_meta
-from monai.transforms import Transform
-from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 from typing_extensions import Self
 
 from monai_shield.transforms.each_key import EachKeyd
+from monai_shield.transforms.fourier import SpectralTransform, checked
 from monai_shield.utils import first_line, read_weights, save_tensors
 
 
-class StandardizeFrequency(Transform):
+class StandardizeFrequency(SpectralTransform):
     """
     Standardize every element of a real spectrum by its own mean and deviation over a set of clean spectra:
     ``(x - mean) / (std + eps)``.
-
-    :meth:`fit` measures them.
 
     Args:
         mean: (C, H[, W[, D]]), per element of the spectrum.
@@ -34,8 +29,6 @@ class StandardizeFrequency(Transform):
         ValueError: When the shapes of ``mean`` and ``std`` differ, they are not finite, a deviation is negative, or
             ``eps`` is not positive and finite.
     """
-
-    backend = [TransformBackends.TORCH]  # noqa: RUF012 (as every MONAI transform declares it)
 
     def __init__(self, mean: torch.Tensor, std: torch.Tensor, eps: float = 1e-12) -> None:
         if not 0 < eps < math.inf:
@@ -78,10 +71,10 @@ class StandardizeFrequency(Transform):
             raise ValueError(f"relative_floor must be finite and at least 0, got {relative_floor}.")
         count, mean, m2 = 0, torch.empty(0), torch.empty(0)
         for spectrum in spectra:
-            x = _as_real(spectrum).detach().double()
+            tensor = checked(spectrum).detach()
+            x = _real_of_shape(tensor, mean.shape if count else tensor.shape).double()
             if count == 0:
                 mean, m2 = torch.zeros_like(x), torch.zeros_like(x)
-            _check_same_shape(x, mean)
             count += 1
             delta = x - mean
             mean += delta / count
@@ -93,24 +86,9 @@ class StandardizeFrequency(Transform):
         floor = relative_floor * mean.abs().maximum(root_mean_square)
         return cls(mean, variance.sqrt().maximum(floor), eps)
 
-    def __call__(self, img: NdarrayOrTensor) -> torch.Tensor:
-        """
-        Args:
-            img: real spectrum of the shape fitted, (C, H[, W[, D]]).
-
-        Returns:
-            The standardized spectrum in the floating type of ``img``, with its metadata.
-
-        Raises:
-            ValueError: When ``img`` has another shape than the spectra fitted, is complex or not finite.
-        """
-        mean, scale = self.mean, self.scale
-        img = convert_to_tensor(img, track_meta=get_track_meta())
-        x = _as_real(img)
-        _check_same_shape(x, mean)
-        result = (x - mean.to(x)) / scale.to(x)
-        output: torch.Tensor = convert_to_dst_type(result, dst=img, dtype=result.dtype)[0]  # type: ignore[assignment]
-        return output
+    def convert(self, tensor: torch.Tensor, spatial_dims: int) -> torch.Tensor:
+        spectrum = _real_of_shape(tensor, self.mean.shape)
+        return (spectrum - self.mean.to(spectrum)) / self.scale.to(spectrum)
 
     def save(self, path: str | Path) -> None:
         """Write the statistics to ``path``, whole or not at all."""
@@ -137,18 +115,12 @@ class StandardizeFrequency(Transform):
             raise ValueError(f"'{path}' does not hold the statistics of a spectrum: {first_line(error)}") from error
 
 
-def _as_real(spectrum: NdarrayOrTensor) -> torch.Tensor:
-    x: torch.Tensor = convert_to_tensor(spectrum, track_meta=False)
-    if x.is_complex():
-        raise ValueError(f"expected a real spectrum, got {x.dtype}.")
-    if not bool(x.sum().isfinite()) and not bool(x.isfinite().all()):
-        raise ValueError("expected a finite spectrum, got a NaN or an infinity.")
-    return x if x.is_floating_point() else x.float()
-
-
-def _check_same_shape(x: torch.Tensor, mean: torch.Tensor) -> None:
-    if x.shape != mean.shape:
-        raise ValueError(f"fitted on spectra of shape {tuple(mean.shape)}, got shape {tuple(x.shape)}.")
+def _real_of_shape(spectrum: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    if spectrum.is_complex():
+        raise ValueError(f"expected a real spectrum, got {spectrum.dtype}.")
+    if spectrum.shape != shape:
+        raise ValueError(f"fitted on spectra of shape {tuple(shape)}, got shape {tuple(spectrum.shape)}.")
+    return spectrum if spectrum.is_floating_point() else spectrum.float()
 
 
 def _standardizer(standardizer: StandardizeFrequency | str | Path) -> StandardizeFrequency:
