@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
 import copy
+import pickle
 import weakref
 
 import pytest
@@ -132,6 +133,16 @@ def test_each_image_keeps_its_own_decision_and_meta_data_when_a_batch_is_taken_a
             torch.testing.assert_close(item.affine, items[number].affine)
     two = out[:2]
     assert decisions(two) == expected[:2]
+
+
+@torch.no_grad()
+def test_decisions_survive_copies_and_are_put_together_again():
+    target, _, detector = networks(2)
+    out = ShieldInferer(detector)(torch.rand(3, 1, 8, 8), target)
+    expected = decisions(out)
+    assert decisions(list_data_collate(decollate_batch(out))) == expected
+    assert decisions(list_data_collate([{"pred": one} for one in decollate_batch(out)])["pred"]) == expected
+    assert decisions(copy.deepcopy(out)) == decisions(pickle.loads(pickle.dumps(out))) == expected
 
 
 def test_decisions_on_plain_tensors_can_be_taken_apart_too():

@@ -7,6 +7,7 @@ from monai_shield.detectors.baselines import HighFrequencyEnergy, LaplacianNoise
 from monai_shield.detectors.batches import ViewBatches
 from monai_shield.detectors.calibration import Calibration, threshold_of
 from monai_shield.detectors.combined import CombinedDetector
+from monai_shield.detectors.composite import CompositeDetector
 from monai_shield.detectors.consistency import PredictionConsistency, jensen_shannon
 from monai_shield.detectors.entropy import MeanEntropy, entropy
 from monai_shield.detectors.plausibility import Judgement, Plausibility

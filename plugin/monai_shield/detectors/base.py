@@ -70,7 +70,7 @@ class Detector(torch.nn.Module):
 
     @property
     def fitted(self) -> bool:
-        """Whether there is nothing left to fit, in the parts neither."""
+        """Whether nothing is left to fit, neither here nor in the parts."""
         own = self.buffers(recurse=False)
         return not any(bool(value.isnan().any()) for value in own) and all(part.fitted for part in self.parts.values())
 

@@ -74,12 +74,9 @@ def differences(recorded: Record, found: Record) -> list[str]:
             lines.append(f"nothing is known of the {part} it was made with")
             continue
         known = recorded[part]
-        for name in settings:
-            if name in known and settings[name] != known[name]:
-                if name == "weights":
-                    lines.append(f"the {part} has other weights")
-                else:
-                    lines.append(f"{_joined(part, name)} is {settings[name]}, not {known[name]}")
+        for name in [name for name in settings if name in known and settings[name] != known[name]]:
+            other = f"{_joined(part, name)} is {settings[name]}, not {known[name]}"
+            lines.append(f"the {part} has other weights" if name == "weights" else other)
     return lines
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from monai_shield.detectors.base import UncalibratedError
-from monai_shield.detectors.calibration import Calibration, Rule
+from monai_shield.detectors.calibration import Calibration
 from monai_shield.detectors.composite import CompositeDetector
 from monai_shield.detectors.views import Views
 from monai_shield.info import Info
@@ -58,20 +58,13 @@ class SequentialDetector(CompositeDetector):
     fixed_threshold = BORDER
     info = Info("sequential", "Meng and Chen, MagNet: a Two-Pronged Defense", 2017, "1705.09064")
 
-    def calibrate(
-        self,
-        views: Iterable[Views],
-        t_fp: float | Fraction = 0.05,
-        rule: Rule = "conformal",
-        volumes: Sequence[Any] | None = None,
-        source: str = "",
-    ) -> Calibration:
+    def calibrate(self, views: Iterable[Views], t_fp: float | Fraction = 0.05, *args: Any, **rest: Any) -> Calibration:
         """Set the threshold of every detector, and with them that of the sequence; see :meth:`Detector.calibrate`."""
         self.calibration = None  # where one of the detectors is refused, the whole decides nothing
         share = Fraction(str(t_fp)) / len(self.parts)
         for detector in self.parts.values():
-            detector.calibrate(views, share, rule, volumes, source)
-        return super().calibrate(views, t_fp, rule, volumes, source)
+            detector.calibrate(views, share, *args, **rest)
+        return super().calibrate(views, t_fp, *args, **rest)
 
     def score_with_parts(self, views: Views) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         scores = self.single_scores(views)
