@@ -29,8 +29,8 @@ def stable_repr(part: object) -> str:
     if isinstance(part, nn.Module):
         return _module_repr(part)
     if isinstance(part, torch.Tensor):
-        values = part.detach().cpu().contiguous().numpy()
-        return f"tensor {values.shape} {hashlib.sha256(values.tobytes()).hexdigest()}"
+        values = part.detach().cpu().contiguous().flatten().view(torch.uint8)  # numpy has no bfloat16
+        return f"tensor {tuple(part.shape)} {hashlib.sha256(values.numpy().tobytes()).hexdigest()}"
     if isinstance(part, partial):
         arguments = [stable_repr(part.func), *map(stable_repr, part.args), *_named(part.keywords)]
         return f"functools.partial({', '.join(arguments)})"

@@ -39,7 +39,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = final.with_name(f"{TEMPORARY}{uuid.uuid4().hex}{suffix}")
     try:
         yield temporary
-        _flush(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # else after a power cut the new name may be there before the content
         os.replace(temporary, final)
     except OSError as error:
         if error.filename is None:  # a full disk does not say whose
@@ -47,15 +48,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    """Bring a file to the disk: else after a power cut its new name may be there before its content."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def first_line(error: BaseException) -> str:
@@ -93,11 +85,13 @@ def _read_sums(sums_file: Path) -> dict[str, str]:
     """Name of each file to its sum, in lower case."""
     if not sums_file.is_file():
         return {}
-    lines = sums_file.read_bytes().decode(errors="replace").splitlines()
-    found = [_SUM.fullmatch(line.strip()) for line in lines if line.strip()]
-    if any(match is None for match in found):
-        raise ValueError(f"'{sums_file}' is damaged: it is no list of SHA-256 sums.")
-    return {match[2]: match[1].lower() for match in found if match}
+    found = {}
+    for line in filter(None, map(str.strip, sums_file.read_text("utf-8", "replace").splitlines())):
+        match = _SUM.fullmatch(line)
+        if match is None:
+            raise ValueError(f"'{sums_file}' is damaged: it is no list of SHA-256 sums.")
+        found[match[2]] = match[1].lower()
+    return found
 
 
 def write_sum(path: str | Path) -> None:
@@ -139,11 +133,7 @@ def save_weights(network: torch.nn.Module, path: str | Path) -> None:
 
 
 def load_weights(
-    network: torch.nn.Module,
-    path: str | Path,
-    check_sum: bool = True,
-    calibrated: bool = True,
-    channels_last: bool = False,
+    network: torch.nn.Module, path: str | Path, calibrated: bool = True, channels_last: bool = False
 ) -> Any:
     """
     Load a network's state, every key of it, from a file whose sum is right; returns the network.
@@ -151,7 +141,6 @@ def load_weights(
     Args:
         network: the network to fill.
         path: file of weights.
-        check_sum: whether the sum is checked.
         calibrated: whether a detector's calibration is loaded, too.
         channels_last: whether weights of 2D convolutions lie channels last in memory, which is faster.
 
@@ -159,8 +148,7 @@ def load_weights(
         FileNotFoundError: where the file is missing.
         ValueError: where the file was altered, cannot be read, or belongs to another network.
     """
-    if check_sum:
-        verify_sum(path)
+    verify_sum(path)
     try:
         state = read_weights(path)
         if not isinstance(state, Mapping):

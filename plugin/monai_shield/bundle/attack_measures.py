@@ -4,6 +4,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,8 @@ Record = dict[str, Any]
 
 
 def success_record(attack: Attack, batches: Sequence[AttackedBatch], prediction: torch.Tensor) -> Record:
-    """
-    How many pixels the attack flipped, and of how many cases it met its goal: in its loop, and on the file read back.
-
-    Args:
-        attack: the attack.
-        batches: what it made of the clean image.
-        prediction: classes predicted on the file read back, of all cases (S,1,spatial).
-    """
+    """Pixels flipped and cases where the attack met its goal: in its loop, and by the prediction (S,1,spatial) of all
+    cases of the file read back."""
     flipped = attacked = 0
     left = 0.0
     met = []
@@ -51,16 +46,7 @@ def success_record(attack: Attack, batches: Sequence[AttackedBatch], prediction:
 def dice_record(
     target: BundleTarget, batches: Sequence[AttackedBatch], prediction: torch.Tensor, classes: int, name: str
 ) -> Record:
-    """
-    Dice of a prediction and the labels on the stacked cases: their mean and per structure.
-
-    Args:
-        target: the network.
-        batches: what was attacked.
-        prediction: classes predicted, of all cases (S,1,spatial).
-        classes: how many there are.
-        name: what was predicted on.
-    """
+    """Dice of a prediction (S,1,spatial) and the labels on the stacked cases: their mean and per structure."""
     label, void = (
         torch.cat([getattr(batch.problem, part).cpu().flatten() for batch in batches])[None, None]
         for part in ("label", "void")
@@ -83,16 +69,8 @@ def dice_record(
     return {f"dice_{name}": mean, f"dice_{name}_by_structure": named}
 
 
-def size_record(batches: Sequence[AttackedBatch], clean: PreprocessedFile, attacked: Any, width: float) -> Record:
-    """
-    How large the perturbation is: in the network's space as shares of the window, and in the file.
-
-    Args:
-        batches: what the attack made of the clean image.
-        clean: the clean file.
-        attacked: its attacked copy.
-        width: of the intensity window.
-    """
+def size_record(batches: Sequence[AttackedBatch], clean: PreprocessedFile, attacked: Path, width: float) -> Record:
+    """How large the perturbation is: in the network's space in units of the window, and in the attacked file."""
     change = np.abs(read_values(attacked) - clean.values())
     squares = sum(float(batch.result.norm_l2.square().sum()) for batch in batches)
     return {

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from monai.data import MetaTensor
@@ -25,14 +24,7 @@ MIN_FOREGROUND = 0.02  # slices with less are not attacked
 
 @dataclass(frozen=True)
 class AttackedBatch:
-    """
-    Some of the cases of an image, attacked.
-
-    Args:
-        cases: which ones they are, (B,).
-        problem: what the attack was asked.
-        result: what it made of them.
-    """
+    """Some of the cases of an image: their indices (B,), what the attack was asked, and what it made of them."""
 
     cases: Tensor
     problem: Problem
@@ -99,7 +91,7 @@ def attack_file(
 
 def bearing_cases(target: BundleTarget, mask: Tensor | None, image: Tensor, number: int | None = None) -> Tensor:
     """
-    Indices of the slices that bear enough foreground to be attacked, or 0 of an image that the network gets whole.
+    The cases of an image that bear enough foreground to be attacked.
 
     Args:
         target: the network.
@@ -107,13 +99,15 @@ def bearing_cases(target: BundleTarget, mask: Tensor | None, image: Tensor, numb
         image: the preprocessed image, (C,spatial).
         number: how many of the slices, evenly spaced; None for all.
 
+    Returns:
+        their indices: of slices, or 0 for an image that the network gets whole.
+
     Raises:
         BundleError: where there is none.
     """
     if target.slice_axis is None:
         return torch.zeros(1, dtype=torch.long)
-    slices = target.cases(image if mask is None else mask)
-    share = torch.ones(len(slices)) if mask is None else slices.float().flatten(1).mean(1)
+    share = target.cases(torch.ones_like(image) if mask is None else mask).float().flatten(1).mean(1)
     bearing = torch.nonzero(share > MIN_FOREGROUND)[:, 0]
     if len(bearing) == 0:
         raise BundleError("no slice bears enough foreground to be attacked.")
@@ -122,13 +116,12 @@ def bearing_cases(target: BundleTarget, mask: Tensor | None, image: Tensor, numb
 
 @contextmanager
 def _progress(network: nn.Module, attack: Attack, batches: int) -> Iterator[None]:
-    """Within it a progress bar counts how often the network is called: as many times as an attack takes steps, or a
-    few times more."""
+    """Within it a progress bar counts the network's passes: as many as the steps of an attack, or a few more."""
     steps = getattr(attack, "max_steps", None)
     total = None if steps is None else batches * (steps + 3)
     with tqdm(total=total, desc=attack.info.name, unit="pass", leave=False, position=1) as bar:
 
-        def count(*_: Any) -> None:
+        def count(*_: object) -> None:
             bar.update()
 
         handle = network.register_forward_hook(count)

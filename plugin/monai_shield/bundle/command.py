@@ -36,12 +36,7 @@ def bundle_command(run_id: str, config_file: str | Path | Sequence[str | Path], 
 
 def run_bundle(run_id: str, config_file: str | Path | Sequence[str | Path], **settings: Any) -> str:
     """
-    Run a bundle in a process of its own; its log and progress bars, on stderr, show through.
-
-    Args:
-        run_id: as in :func:`bundle_command`, like the other arguments.
-        config_file: one config or several.
-        settings: values that replace those of the config.
+    Run a bundle in a process of its own, see :func:`bundle_command`; its log and bars, on stderr, show through.
 
     Returns:
         the command, as one types it.

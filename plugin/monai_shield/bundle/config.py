@@ -19,14 +19,7 @@ from monai_shield.utils import root_cause
 
 @dataclass(frozen=True)
 class BundleConfig:
-    """
-    An inference config whose parts are built when they are asked for, which runs the code in it.
-
-    Args:
-        root: folder of the bundle.
-        file: the config.
-        parser: the config and the bundle's metadata.
-    """
+    """A bundle's folder, its inference config, and the parser that builds its parts, which runs the code in it."""
 
     root: Path
     file: Path
@@ -35,11 +28,7 @@ class BundleConfig:
     @classmethod
     def read(cls, bundle: str | Path, device: torch.device) -> "BundleConfig":
         """
-        Read the config, JSON or YAML, without running anything of it.
-
-        Args:
-            bundle: folder of the bundle.
-            device: what ``device`` stands for.
+        Read the config, JSON or YAML, without running anything of it; its ``device`` is the one given.
 
         Raises:
             BundleError: where there is none, or it cannot be read.
@@ -81,17 +70,16 @@ class BundleConfig:
 def _mappings(config: Any) -> Iterator[Mapping[str, Any]]:
     if isinstance(config, Mapping):
         yield config
-    for value in config.values() if isinstance(config, Mapping) else config if isinstance(config, list) else ():
-        yield from _mappings(value)
+        config = list(config.values())
+    if isinstance(config, list):
+        for value in config:
+            yield from _mappings(value)
 
 
 @contextmanager
 def importable(root: Path) -> Iterator[None]:
-    """
-    Within it a bundle's own modules can be imported, as where MONAI runs the bundle: from its folder.
-
-    They are not compiled into it: what lies in __pycache__ belongs to no signature.
-    """
+    """Within it a bundle's own modules can be imported, as from its folder, where MONAI runs it. They are not compiled
+    into it: what lies in __pycache__ belongs to no signature."""
     before = sys.dont_write_bytecode
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(root))

@@ -24,16 +24,13 @@ def for_each_file(
     fail: Callable[[Any, Record], None] | None = None,
 ) -> list[Record]:
     """
-    Work on files, with a progress bar and a line of the log for each.
+    Work on files, with a progress bar and a line of the log for each; returns a record a file.
 
     Args:
         files: the files.
         description: what is done, for the bar.
         work: makes the record of a file, which has a "status".
         fail: called with a file that failed and its record: "file", "status" and "reason".
-
-    Returns:
-        a record a file.
     """
     records = []
     with tqdm(list(files), desc=description, unit="file") as bar:

@@ -19,17 +19,8 @@ def load_grid(file: str | Path) -> MetaTensor:
 
 
 def on_grid(label: torch.Tensor, there: MetaTensor, here: MetaTensor) -> torch.Tensor:
-    """
-    Classes as they lie on the grid of another image, by the nearest voxel; 0 outside.
-
-    Args:
-        label: classes (1,spatial).
-        there: image on whose grid they lie, (C,spatial).
-        here: image on whose grid they are wanted.
-
-    Returns:
-        int64, (1,spatial).
-    """
+    """Classes (1,spatial) on the grid of one image (C,spatial) as they lie on that of another, by the nearest voxel, 0
+    outside; int64."""
     plain = label.as_subclass(torch.Tensor).float()  # type: ignore[arg-type]
     source = MetaTensor(plain, affine=there.affine)
     resample = SpatialResample(mode="nearest", padding_mode="zeros")

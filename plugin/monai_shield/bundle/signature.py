@@ -4,14 +4,13 @@
 
 import base64
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from monai_shield.command_line import BundleTrustError
 from monai_shield.utils import atomic_path, first_line, sha256
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 #: In the bundle's folder: the sum of each file, which ``sha256sum -c`` reads, and the signature of these lines.
 SIGNATURE_FILE = "SIGNATURE"
@@ -23,13 +22,7 @@ _LAST_LINE = b"# Ed25519 "
 
 def make_keys(folder: str | Path) -> tuple[Path, Path]:
     """
-    Make a pair of Ed25519 keys: ``private.pem``, which nobody else may read, to sign with, ``public.pem`` to verify.
-
-    Args:
-        folder: where to write them.
-
-    Returns:
-        the file of the private and that of the public key.
+    Make a pair of Ed25519 keys in a folder: ``private.pem``, which nobody else may read, and ``public.pem``.
 
     Raises:
         BundleTrustError: where one of them is there already, or cannot be written.
@@ -46,14 +39,12 @@ def make_keys(folder: str | Path) -> tuple[Path, Path]:
     for file in files:
         if os.path.lexists(file):
             raise BundleTrustError(f"key file '{file}' is there already, and keys are never overwritten.")
-    try:
+    with _told(f"no keys in '{root}'"):
         root.mkdir(parents=True, exist_ok=True)
         for file, text, mode in zip(files, (private, public), (0o600, 0o644)):
             # never atomic_path: it would replace a key that another process has just made
             with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
                 stream.write(text)
-    except OSError as error:
-        raise BundleTrustError(f"no keys in '{root}': {first_line(error)}") from error
     return files
 
 
@@ -73,15 +64,13 @@ def sign_bundle(bundle: str | Path, private_key: str | Path) -> Path:
             leads to a folder, compiled Python, something that is no file.
         ImportError: where ``cryptography`` is not installed.
     """
-    key: Ed25519PrivateKey = _read_key(private_key, private=True)
+    key = _read_key(private_key, private=True)
     root = _root(bundle, private_key)
     manifest = _manifest(_sums(root))
-    try:
-        with atomic_path(root / SIGNATURE_FILE) as temporary:
-            temporary.write_bytes(_signed(manifest, key.sign(manifest)))
-    except OSError as error:
-        raise BundleTrustError(f"'{root / SIGNATURE_FILE}' cannot be written: {first_line(error)}") from error
-    return root / SIGNATURE_FILE
+    file = root / SIGNATURE_FILE
+    with _told(f"'{file}' cannot be written"), atomic_path(file) as temporary:
+        temporary.write_bytes(_signed(manifest, key.sign(manifest)))
+    return file
 
 
 def verify_bundle(bundle: str | Path, public_key: str | Path) -> dict[str, str]:
@@ -99,17 +88,15 @@ def verify_bundle(bundle: str | Path, public_key: str | Path) -> dict[str, str]:
         BundleTrustError: where it is not; names the first file, by path, that is not as it was signed.
         ImportError: where ``cryptography`` is not installed.
     """
-    key: Ed25519PublicKey = _read_key(public_key, private=False)
+    key = _read_key(public_key, private=False)
     from cryptography.exceptions import InvalidSignature  # it is there, or there would be no key
 
     root = _root(bundle, public_key)
     file = root / SIGNATURE_FILE
     if not file.is_file():
         raise BundleTrustError(f"the bundle in '{root}' is not signed: it has no {SIGNATURE_FILE}.")
-    try:
+    with _told(f"'{file}' cannot be read"):
         content = file.read_bytes()
-    except OSError as error:
-        raise BundleTrustError(f"'{file}' cannot be read: {first_line(error)}") from error
     manifest, signature = _split(content, file)
     try:
         key.verify(signature, manifest)
@@ -119,6 +106,15 @@ def verify_bundle(bundle: str | Path, public_key: str | Path) -> dict[str, str]:
     if manifest != _manifest(sums):
         raise BundleTrustError(_first_difference(_parse(manifest), sums, root, file))
     return sums
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Within it an error of the file system is told in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise BundleTrustError(f"{what}: {first_line(error)}") from error
 
 
 def _cryptography() -> tuple[Any, Any]:
@@ -133,10 +129,8 @@ def _cryptography() -> tuple[Any, Any]:
 def _read_key(path: str | Path, private: bool) -> Any:
     ed25519, serialization = _cryptography()
     kind, form = ("private", ed25519.Ed25519PrivateKey) if private else ("public", ed25519.Ed25519PublicKey)
-    try:
+    with _told(f"key file '{path}' cannot be read"):
         content = Path(str(path)).read_bytes()
-    except OSError as error:
-        raise BundleTrustError(f"key file '{path}' cannot be read: {first_line(error)}") from error
     try:
         if private:
             key = serialization.load_pem_private_key(content, password=None)
@@ -165,7 +159,7 @@ def _root(bundle: str | Path, key: str | Path) -> Path:
 def _sums(root: Path) -> dict[str, str]:
     """The sum of each file by its path in the bundle, but for the signature."""
     found = {}
-    try:
+    with _told(f"'{root}' cannot be read"):
         for path in _files(root):
             name = path.relative_to(root).as_posix()
             if not name.isprintable() or "\\" in name:  # a line break in a name would be a line of the manifest
@@ -176,8 +170,6 @@ def _sums(root: Path) -> dict[str, str]:
                 raise BundleTrustError(f"'{path}' is no file.")
             if name != SIGNATURE_FILE:
                 found[name] = sha256(path)
-    except OSError as error:
-        raise BundleTrustError(f"'{root}' cannot be read: {first_line(error)}") from error
     return found
 
 

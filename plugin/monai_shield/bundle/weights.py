@@ -17,13 +17,8 @@ def load_network_weights(config: BundleConfig, network: nn.Module, weights: str 
     """
     Fill a bundle's network with its weights, which are read as weights only.
 
-    They are those of `weights`, else of the ``CheckpointLoader`` in the config, else what its ``initialize`` loads,
-    else ``models/model.pt``.
-
-    Args:
-        config: the config.
-        network: its network.
-        weights: file to take instead of the bundle's own.
+    They are those of the file `weights`, else of the ``CheckpointLoader`` in the config, else what its ``initialize``
+    loads, else ``models/model.pt``.
 
     Raises:
         BundleError: where the file is missing, or is not that of the network.

@@ -19,14 +19,8 @@ NOT_OFFERED = ("criterion", "window")
 
 @dataclass(frozen=True)
 class Setting:
-    """
-    A setting as an attack's class declares it.
-
-    Args:
-        annotation: its type, such as "float | None".
-        default: source of its default; None where a value is needed.
-        settable: whether the constructor takes it.
-    """
+    """A setting as an attack's class declares it: its type, the source of its default (None where a value is needed),
+    and whether the constructor takes it."""
 
     annotation: str
     default: str | None
