@@ -20,11 +20,11 @@ from monai_shield.evaluation.tables import (
     attack_table,
     clean_table,
     digits,
-    fill_markers,
     markdown_table,
     number,
     structure_table,
 )
+from monai_shield.utils import atomic_path
 from reproduction.claims import claim_table
 from reproduction.image_set import MEAN, POOLED
 from reproduction.published import PAPER_AUC
@@ -221,6 +221,34 @@ def attack_by_attack(results: Results, defense: str, adjusted: bool) -> str:
     found = find(results["defenses"], defense=defense, variant="exported", adjusted=adjusted)
     rows = [[row["target"], row["attack"], *achieved(row)] for row in found if row["attack"] != POOLED]
     return markdown_table(["target", "attack", "AUC", *ACHIEVED.values()], rows)
+
+
+def fill_markers(page: str | Path, parts: Mapping[str, str]) -> bool:
+    """
+    Put generated text between the markers ``<!-- name -->`` and ``<!-- /name -->`` of a page.
+
+    Args:
+        page: Markdown file.
+        parts: name of a marker to the text between.
+
+    Returns:
+        whether the page changed.
+
+    Raises:
+        ValueError: where a marker is missing.
+    """
+    file = Path(page)
+    before = text = file.read_text()
+    for name, part in parts.items():
+        head, start, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, tail = rest.partition(f"<!-- /{name} -->")
+        if not start or not end:
+            raise ValueError(f"'{file}' has no markers '{name}'.")
+        text = f"{head}{start}{part.rstrip()}\n{end}{tail}"
+    if text != before:
+        with atomic_path(file) as temporary:
+            temporary.write_text(text)
+    return text != before
 
 
 if __name__ == "__main__":

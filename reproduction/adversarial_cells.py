@@ -52,7 +52,7 @@ class AdversarialCells:
         for start in range(0, len(missing), self.batch_size):
             batch = missing[start : start + self.batch_size]
             image = scan.slices[batch].contiguous().to(self.device)
-            label, mask = scan.labels[batch].to(self.device), self.data.foreground(image)
+            label, mask = scan.labels[batch].to(self.device), self.data.slicing.foreground(image)
             result = part.attack(self.networks.target(target), image, label, mask, index=batch)
             for row, i in enumerate(batch):
                 facts = {name: getattr(result, name)[row].cpu() for name in FACTS}

@@ -60,7 +60,7 @@ class DefenseGANPart:
     def train(self, data: StudyData, run: TrainingRun) -> nn.Module:
         """The trained generator; arguments as in :meth:`~reproduction.parts.TargetPart.train`."""
         images = torch.cat([resample(volume["image"], (self.size, self.size)) for volume in data.train.volumes])
-        bears = data.foreground.share(images) > data.min_foreground
+        bears = data.slicing.bears(images)
         generator, critic = (
             build(make, run.seed + place, run.device) for place, make in enumerate((self.generator, self.critic))
         )

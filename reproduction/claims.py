@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from monai_shield.evaluation.tables import markdown_table
-from reproduction.dice_variants import DICE_VARIANTS
+from monai_shield.evaluation.tables import DICE_VARIANTS, markdown_table
 from reproduction.image_set import POOLED
 from reproduction.tables import defended, find
 

@@ -13,13 +13,14 @@ from monai.transforms import Compose
 from torch import nn
 
 from monai_shield.data import SliceDataset
-from monai_shield.evaluation.volume import AttackedVolume, file_sums, preprocessed_sums, subject_of
+from monai_shield.evaluation.volume import AttackedVolume, Slicing, file_sums, preprocessed_sums, subject_of
 from monai_shield.fingerprints import fingerprint_of
 from monai_shield.metrics import dice_of_counts, overlap_counts
 from monai_shield.networks.heads import class_logits
 from monai_shield.transforms import Foreground
 
-NOT_ZERO = Foreground(above=0.0)
+#: Coronal slices; whatever is not 0 is foreground.
+SLICING = Slicing(foreground=Foreground(above=0.0))
 
 
 class StudyData:
@@ -34,9 +35,7 @@ class StudyData:
         structures: names of the classes, background left out.
         slices_per_volume: number of slices of a test scan, evenly spaced. Those of a number are among those of three
             times that number.
-        axis: spatial axis to slice along (1: coronal in LAS).
-        min_foreground: a slice with no larger share of foreground is left out.
-        foreground: which pixels are foreground, for that share and for the attacks.
+        slicing: how scans become slices; its foreground is also that of the attacks.
 
     Raises:
         ValueError: when a split holds no scan, a subject is in two of them, or two test scans have one id.
@@ -50,9 +49,7 @@ class StudyData:
         preprocessing: Compose,
         structures: Sequence[str],
         slices_per_volume: int,
-        axis: int = 1,
-        min_foreground: float = 0.02,
-        foreground: Foreground = NOT_ZERO,
+        slicing: Slicing = SLICING,
     ) -> None:
         if slices_per_volume < 1:
             raise ValueError(f"slices_per_volume must be at least 1, got {slices_per_volume}.")
@@ -69,9 +66,7 @@ class StudyData:
         self.preprocessing = preprocessing
         self.structures = list(structures)
         self.slices_per_volume = slices_per_volume
-        self.axis = axis
-        self.min_foreground = min_foreground
-        self.foreground = foreground
+        self.slicing = slicing
 
     @property
     def num_classes(self) -> int:
@@ -106,9 +101,7 @@ class StudyData:
     def volumes(self) -> dict[str, AttackedVolume]:
         """The test scans by "id"."""
         return {
-            str(item["id"]): AttackedVolume(
-                item, self.preprocessing, self.axis, self.min_foreground, self.slices_per_volume, self.foreground
-            )
+            str(item["id"]): AttackedVolume(item, self.preprocessing, self.slicing, self.slices_per_volume)
             for item in self.splits["test"]
         }
 
@@ -130,13 +123,13 @@ class StudyData:
     @cache  # noqa: B019
     def _preprocessed(self, split: str) -> tuple[object, ...]:
         made = preprocessed_sums(self.splits[split][0], self.preprocessing)
-        return (made, self.structures, self.axis, self.min_foreground, self.foreground)
+        return (made, self.structures, self.slicing)
 
     def _slices(self, split: str) -> SliceDataset:
         return SliceDataset(
             self.splits[split],
             self.preprocessing,
-            axis=self.axis,
-            min_foreground=self.min_foreground,
-            foreground=self.foreground,
+            axis=self.slicing.axis,
+            min_foreground=self.slicing.min_foreground,
+            foreground=self.slicing.foreground,
         )

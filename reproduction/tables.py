@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_shield.evaluation.tables import digits, markdown_table, number
+from monai_shield.evaluation.tables import DICE_VARIANTS, digits, markdown_table, number
 from monai_shield.utils import atomic_path
-from reproduction.dice_variants import DICE_VARIANTS
 from reproduction.image_set import MEAN, POOLED, VARIANTS
 from reproduction.published import PAPER_AUC
 

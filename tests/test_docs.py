@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from docs import build
-from monai_shield.evaluation.tables import fill_markers
+from docs.build import fill_markers
 from reproduction.tables import find
 
 ROOT = Path(__file__).parents[1]
@@ -123,3 +123,14 @@ def test_files_named_in_commands_are_there(page: Path) -> None:
     text = page.read_text().replace("$C/", "bundles/brain_mri_shield/configs/")
     for file in re.findall(r"(?<![\w/])(?:bundles|configs|benchmarks|docs|tests)/[\w/]+\.(?:json|py|md)", text):
         assert any((root / file).exists() for root in (ROOT, *ROOT.glob("bundles/*"))), file
+
+
+def test_markers_are_filled_and_missing_ones_named(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- table -->\nold\n<!-- /table -->\nafter\n")
+    table = build.markdown_table(["a", "b"], [["1", "22"]])
+    assert fill_markers(page, {"table": table}) is True
+    assert page.read_text() == f"before\n<!-- table -->\n{table}\n<!-- /table -->\nafter\n"
+    assert fill_markers(page, {"table": table}) is False
+    with pytest.raises(ValueError, match="no markers 'other'"):
+        fill_markers(page, {"other": ""})

@@ -26,8 +26,8 @@ SMALL = 8
 #: Of Okabe and Ito, told apart by color-blind readers too; more curves than colors differ by their dashes.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", ":", "-.")
-#: Reading of Dice, its name in the legend, its color.
-READINGS = (
+#: Variant of Dice, its name in the legend, its color.
+DICE_BARS = (
     ("reformed", "nothing rejected", "#999999"),
     ("accepted", "of the accepted", COLORS[0]),
     ("rejected_as_zero", "rejected as 0", COLORS[1]),
@@ -68,10 +68,10 @@ def defense_bars(results: Results, target: str, variant: str, attack: str = POOL
     rows = find(results["defenses"], target=target, attack=attack, variant=variant, adjusted=False)
     figure = Figure(figsize=(WIDTH, 0.42 * len(rows) + 1.6), layout="constrained")
     axes = figure.subplots()
-    places, height = np.arange(len(rows)), 0.8 / len(READINGS)
-    for offset, (name, label, color) in enumerate(READINGS):
+    places, height = np.arange(len(rows)), 0.8 / len(DICE_BARS)
+    for offset, (name, label, color) in enumerate(DICE_BARS):
         values, low, high = _intervals([row[name] for row in rows])
-        centers = places + height * (offset - (len(READINGS) - 1) / 2)
+        centers = places + height * (offset - (len(DICE_BARS) - 1) / 2)
         axes.barh(centers, values, height, color=color, label=label)
         axes.hlines(centers, low, high, color="black", linewidth=0.8)
         for center in centers[np.isnan(values)]:

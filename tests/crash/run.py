@@ -24,7 +24,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from stage import Stage  # noqa: E402
 from trials import Trial, perform, wrong  # noqa: E402
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = table(records)
     print(text)  # noqa: T201
     if settings.write_docs:
-        from monai_shield.evaluation.tables import fill_markers
+        from docs.build import fill_markers
 
         fill_markers(REPOSITORY / "docs" / "bad_input.md", {"crash": text})
     return int(any(wrong(record["found"]) for record in records))

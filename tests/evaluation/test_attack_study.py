@@ -10,7 +10,7 @@ from monai.transforms import Compose, LoadImaged, Orientationd
 from torch import nn
 
 from monai_shield.attacks import DAG, PGD, UniformNoise
-from monai_shield.evaluation import AttackStudy, attack_study_table, run_attack_study
+from monai_shield.evaluation import AttackedNetwork, AttackStudy, attack_study_table, run_evaluation
 from monai_shield.transforms import ScaleToWindowd
 
 EPSILON = 0.2
@@ -58,12 +58,15 @@ def make(subjects, folder, network=None, attacks=ATTACKS, exported=("PGD",), **m
             ScaleToWindowd("image"),
         ]
     )
-    settings = {"num_classes": 2, "slices_per_volume": 2, **more}
-    return AttackStudy(subjects, preprocessing, network or Bright(), attacks, exported, output_dir=folder, **settings)
+    settings = {"slices_per_volume": 2, **more}
+    attacked = AttackedNetwork(
+        network or Bright(), attacks, subjects, preprocessing, structures=["bright"], output_dir=folder, **settings
+    )
+    return AttackStudy(attacked, exported)
 
 
-def test_what_is_turned_is_what_lies_within_the_budget(subjects, tmp_path):
-    # PGD turns a pixel of this network when it is brighter than one half by no more than the budget: count those
+def test_flipped_pixels_are_those_within_the_budget(subjects, tmp_path):
+    # PGD flips a pixel of this network when it is brighter than one half by no more than the budget: count those
     study = make(subjects, tmp_path / "study")
     results = study.run()
     for number, item in enumerate(subjects):
@@ -87,7 +90,8 @@ def test_what_is_turned_is_what_lies_within_the_budget(subjects, tmp_path):
 
 def test_summary_and_table(subjects, tmp_path):
     study = make(subjects, tmp_path / "study")
-    summary = run_attack_study(study, dataset="made up")
+    summary = run_evaluation(study, "data/made up")
+    assert summary["provenance"]["dataset"] == "made up"
     assert (summary["volumes"], summary["subjects"], summary["slices"]) == (3, 2, 6)
     assert list(summary["attacks"]) == ["noise", "PGD", "PGD, exported", "DAG"]
     assert summary["attacks"]["DAG"]["success"] == {"value": 1, "low": 1, "high": 1}
@@ -153,5 +157,7 @@ def test_a_network_that_finds_nothing_is_not_attacked(subjects, tmp_path):
 def test_bad_settings_are_refused(subjects, tmp_path):
     with pytest.raises(ValueError, match="slices_per_volume"):
         make(subjects, tmp_path, slices_per_volume=0)
+    with pytest.raises(ValueError, match="an evaluation needs a labeled scan"):
+        make([], tmp_path).run()
     with pytest.raises(ValueError, match="unknown attacks: FGSM"):
         make(subjects, tmp_path, exported=["FGSM"])

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An evaluation from files to tables, on tiny subjects and tiny networks."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,7 @@ from torch import nn
 
 from monai_shield.attacks import PGD
 from monai_shield.detectors import Calibration, HighFrequencyEnergy, ZeroShare
-from monai_shield.evaluation import EvaluationSummary, ShieldEvaluation, write_results
-from monai_shield.evaluation.tables import fill_markers, markdown_table
+from monai_shield.evaluation import AttackedNetwork, EvaluationSummary, ShieldEvaluation, run_evaluation
 from monai_shield.inferers import ShieldInferer
 from monai_shield.transforms import ScaleToWindowd
 
@@ -64,20 +61,23 @@ def evaluation(subjects: list[dict[str, str]], folder: Path, **changes: Any) -> 
     )
     detector = HighFrequencyEnergy()
     detector.calibration = Calibration.fit(torch.linspace(0.0, 0.6, 60), volumes=["a", "b"] * 30)
+    variants = changes.pop("variants", {})
     settings: dict[str, Any] = {
+        "network": Bright(),
+        "attacks": {"PGD": PGD(epsilon=0.2, max_steps=4)},
         "datalist": subjects,
         "preprocessing": preprocessing,
-        "network": Bright(),
-        "shield": ShieldInferer(detector, nn.AvgPool2d(3, 1, 1), slice_axis=1),
-        "attacks": {"PGD": PGD(epsilon=0.2, max_steps=4)},
-        "variants": {},
-        "baselines": {"zeros": ZeroShare()},
-        "filters": {"nothing": nn.Identity()},
-        "num_classes": 2,
+        "structures": ["bright"],
         "slices_per_volume": 4,
         "output_dir": folder,
     }
-    return ShieldEvaluation(**(settings | changes))
+    return ShieldEvaluation(
+        AttackedNetwork(**(settings | changes)),
+        ShieldInferer(detector, nn.AvgPool2d(3, 1, 1), slice_axis=1),
+        variants,
+        baselines={"zeros": ZeroShare()},
+        filters={"nothing": nn.Identity()},
+    )
 
 
 def test_from_files_to_tables(subjects: list[dict[str, str]], tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_from_files_to_tables(subjects: list[dict[str, str]], tmp_path: Path) ->
     # raw PGD disturbs the zeros of the padding; the exported one has them restored
     assert summary["attacks"]["PGD, raw"]["auc"]["zeros"]["value"] > 90
     assert attack["auc"]["zeros"]["value"] == pytest.approx(50)
-    text = write_results(summary, tmp_path / "out", {"seed": 0})
-    assert "PGD, exported" in text
+    run_evaluation(study, "data")
+    assert "PGD, exported" in (tmp_path / "out" / "results.md").read_text()
     stored = json.loads((tmp_path / "out" / "results.json").read_text())
     assert stored["attacks"]["PGD, raw"]["residual_harm"] == summary["attacks"]["PGD, raw"]["residual_harm"]
 
@@ -156,14 +156,3 @@ def test_labels_of_another_map_are_refused(subjects: list[dict[str, str]], tmp_p
     nib.save(nib.Nifti1Image(np.zeros((14, 10, 14), np.uint8), np.diag([-1.0, 1, 1, 1])), subjects[0]["label"])
     with pytest.raises(ValueError, match="no structure of the label map"):
         evaluation(subjects, tmp_path / "out").run()
-
-
-def test_markers_are_filled_and_missing_ones_named(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("before\n<!-- table -->\nold\n<!-- /table -->\nafter\n")
-    table = markdown_table(["a", "b"], [["1", "22"]])
-    assert fill_markers(page, {"table": table}) is True
-    assert page.read_text() == f"before\n<!-- table -->\n{table}\n<!-- /table -->\nafter\n"
-    assert fill_markers(page, {"table": table}) is False
-    with pytest.raises(ValueError, match="no markers 'other'"):
-        fill_markers(page, {"other": ""})

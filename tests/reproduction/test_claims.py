@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from monai_shield.evaluation.tables import DICE_VARIANTS
 from reproduction.claims import CLAIMS, Claim, claim_table
-from reproduction.dice_variants import DICE_VARIANTS
 
 
 @pytest.fixture

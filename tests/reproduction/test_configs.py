@@ -39,8 +39,8 @@ def test_the_study_of_the_attacks_is_what_its_config_says(config):
     study = config.get_parsed_content("attack_study_definition")
     assert isinstance(study, AttackStudy)
     assert isinstance(study.network, FrozenNetwork)
-    assert all(isinstance(attack, Attack) for attack in study.attacks.values())
-    assert study.exported <= set(study.attacks)
+    assert all(isinstance(attack, Attack) for attack in study.attacked.attacks.values())
+    assert study.exported <= set(study.attacked.attacks)
 
 
 def test_the_names_in_its_table_tell_the_settings(config):

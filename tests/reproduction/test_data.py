@@ -4,6 +4,7 @@
 
 import pytest
 
+from monai_shield.evaluation import Slicing
 from reproduction.image_set import ImageSet
 
 
@@ -28,8 +29,8 @@ def test_the_fingerprint_of_a_split_is_that_of_its_files_and_preprocessing(study
     }
     different = [
         study_data(),
-        study_data(min_foreground=0.1),
-        study_data(axis=0),
+        study_data(slicing=Slicing(min_foreground=0.1)),
+        study_data(slicing=Slicing(axis=0)),
         study_data(train=subjects["train"][:1]),
         study_data(train=[swapped, subjects["train"][1]]),
     ]

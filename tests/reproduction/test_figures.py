@@ -62,7 +62,7 @@ def test_a_bar_is_as_long_as_the_dice_and_its_line_is_the_interval(made_up_study
     (axes,) = drawn[0].axes
     where = {"target": "SegNet", "attack": "pooled", "variant": "exported", "adjusted": False}
     rows = [row for row in results["defenses"] if all(row[key] == value for key, value in where.items())]
-    for bars, lines, (name, _, color) in zip(axes.containers, axes.collections, module.READINGS, strict=True):
+    for bars, lines, (name, _, color) in zip(axes.containers, axes.collections, module.DICE_BARS, strict=True):
         for bar, line, row in zip(bars, lines.get_segments(), rows, strict=True):
             value, low, high = (row[name][key] for key in ("value", "low", "high"))
             if value is None:

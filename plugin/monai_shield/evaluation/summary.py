@@ -1,18 +1,23 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-"""From the cells of an evaluation to the numbers that subjects read."""
+"""From the cells of an evaluation to its numbers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from monai_shield.detectors import Calibration
-from monai_shield.metrics import SubjectResamples, dice_of_counts, residual_harm
+from monai_shield.metrics import (
+    SubjectResamples,
+    dice_of_counts,
+    rejected_as_zero,
+    rejected_deferred,
+    residual_harm,
+)
 
 Cells = Mapping[str, Mapping[str, Any]]
-Change = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 def stacked_dice(counts: torch.Tensor) -> np.ndarray:
@@ -37,7 +42,7 @@ class EvaluationSummary:
     Summarize an evaluation.
 
     Args:
-        results: what :meth:`ShieldEvaluation.run` returned.
+        results: of the run of a :class:`~monai_shield.evaluation.ShieldEvaluation`.
         calibration: of the shield.
         structures: names of the classes, background left out.
         resamples: bootstrap draws over subjects.
@@ -80,10 +85,7 @@ class EvaluationSummary:
     def clean(self) -> dict[str, Any]:
         """Clean Dice by reformer and structure, on whole volumes, and the false-positive rate of each."""
         cells = {volume: self.results[volume]["clean"] for volume in self.volumes}
-        tables = {
-            way: np.stack([stacked_dice(cell["counts"][way]) for cell in cells.values()])
-            for way in cells[self.volumes[0]]["counts"]
-        }
+        ways = cells[self.volumes[0]]["counts"]
         rates = [
             float(self.calibration.rejects(cell["scores"]["combined"])[cell["bears"]].double().mean())
             for cell in cells.values()
@@ -91,9 +93,8 @@ class EvaluationSummary:
         limit = self.calibration.volume_limit
         return {
             "slices": sum(int(cell["bears"].sum()) for cell in cells.values()),
-            "dice": {way: self._with_interval([_mean(row) for row in table]) for way, table in tables.items()},
-            "dice_per_structure": self._per_structure(tables),
-            "false_positive_rate": self._with_interval(rates),
+            **self._dice({way: [cell["counts"][way] for cell in cells.values()] for way in ways}),
+            "false_positive_rate": self._interval(rates),
             "false_positive_rate_per_scan": dict(zip(self.volumes, rates)),
             "volumes_rejected": None if limit is None else sum(rate > limit for rate in rates),
         }
@@ -104,73 +105,52 @@ class EvaluationSummary:
         cells = [self.results[volume][name] for volume in self.volumes]
         rejected = [self.calibration.rejects(cell["scores"]["combined"]) for cell in cells]
         clean_rejected = [self.calibration.rejects(cell["scores"]["combined"]) for cell in clean]
-
-        def counts(way: str, of: Sequence[Any], change: Change | None = None) -> list[torch.Tensor]:
-            found = [cell["counts"][way] for cell in of]
-            return found if change is None else [change(each, i) for i, each in enumerate(found)]
-
-        def accepted(counts: torch.Tensor, i: int) -> torch.Tensor:
-            return counts[~rejected[i]]
-
-        def emptied(counts: torch.Tensor, i: int) -> torch.Tensor:
-            kept = counts.clone()
-            kept[rejected[i], :, :2] = 0
-            return kept
-
-        def deferred(counts: torch.Tensor, i: int) -> torch.Tensor:
-            return torch.where(rejected[i][:, None, None], clean[i]["counts"]["bare"], counts)
-
+        counts = {way: [cell["counts"][way] for cell in cells] for way in cells[0]["counts"]}
+        bare, reformed = [cell["counts"]["bare"] for cell in clean], counts["reformed"]
         ways = {
-            "clean": counts("bare", clean),
-            "attacked": counts("bare", cells),
-            "reformed": counts("reformed", cells),
-            "accepted": counts("reformed", cells, accepted),
-            "rejected_as_zero": counts("reformed", cells, emptied),
-            "rejected_deferred": counts("reformed", cells, deferred),
-            **{way: counts(way, cells) for way in cells[0]["counts"] if way not in ("bare", "reformed")},
+            "clean": bare,
+            "attacked": counts.pop("bare"),
+            "reformed": counts.pop("reformed"),
+            "accepted": [each[~r] for each, r in zip(reformed, rejected)],
+            "rejected_as_zero": [rejected_as_zero(each, r) for each, r in zip(reformed, rejected)],
+            "rejected_deferred": [rejected_deferred(each, r, c) for each, r, c in zip(reformed, rejected, bare)],
+            **counts,
         }
-        tables = {way: np.stack([stacked_dice(each) for each in found]) for way, found in ways.items()}
-        aucs = {
-            detector: self._auc(
-                [cell["scores"][detector] for cell in clean], [cell["scores"][detector] for cell in cells]
-            )
-            for detector in self.detectors
-        }
+        harms = [
+            residual_harm(slice_dice(before), slice_dice(after), r.numpy())
+            for before, after, r in zip(bare, reformed, rejected)
+        ]
         return {
             "slices": sum(len(cell["steps"]) for cell in cells),
-            "auc": aucs,
-            "rejected_attacked": self._rate(rejected),
-            "rejected_clean": self._rate(clean_rejected),
-            "dice": {way: self._with_interval([_mean(row) for row in table]) for way, table in tables.items()},
-            "dice_per_structure": self._per_structure(tables),
-            "residual_harm": self._harm(clean, cells, rejected),
+            "auc": {name: self._auc(name, clean, cells) for name in self.detectors},
+            "rejected_attacked": self._interval([float(r.double().mean()) for r in rejected]),
+            "rejected_clean": self._interval([float(r.double().mean()) for r in clean_rejected]),
+            **self._dice(ways),
+            "residual_harm": self._interval(harms),
             **{fact: _mean(torch.cat([cell[f"norm_{fact}"] for cell in cells])) for fact in ("linf", "l2")},
             "steps": _mean(torch.cat([cell["steps"] for cell in cells])),
         }
 
-    def _per_structure(self, tables: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    def _dice(self, ways: Mapping[str, Sequence[torch.Tensor]]) -> dict[str, Any]:
+        """Mean Dice and Dice by structure, of the counts of each scan."""
+        tables = {way: np.stack([stacked_dice(each) for each in counts]) for way, counts in ways.items()}
         return {
-            way: {name: _mean(table[:, k]) for k, name in enumerate(self.structures)} for way, table in tables.items()
+            "dice": {way: self._interval([_mean(row) for row in table]) for way, table in tables.items()},
+            "dice_per_structure": {
+                way: {name: _mean(table[:, k]) for k, name in enumerate(self.structures)}
+                for way, table in tables.items()
+            },
         }
 
     def _chosen(self, cell: Mapping[str, Any]) -> dict[str, Any]:
         chosen = cell["chosen"]
         return {part: {name: values[chosen] for name, values in cell[part].items()} for part in ("scores", "counts")}
 
-    def _auc(self, clean: list[torch.Tensor], attacked: list[torch.Tensor]) -> dict[str, float]:
-        first, second = (torch.cat(scores).double().numpy() for scores in (clean, attacked))
-        scans, others = (np.repeat(np.arange(len(self.volumes)), [len(s) for s in each]) for each in (clean, attacked))
-        return self.draws.interval(self.draws.auc(first, second, scans, others))
+    def _auc(self, name: str, clean: Sequence[Any], attacked: Sequence[Any]) -> dict[str, float]:
+        parts = [[cell["scores"][name] for cell in each] for each in (clean, attacked)]
+        scores = [torch.cat(part).double().numpy() for part in parts]
+        scans = [np.repeat(np.arange(len(self.volumes)), [len(each) for each in part]) for part in parts]
+        return self.draws.interval(self.draws.auc(*scores, *scans))
 
-    def _harm(self, clean: Any, cells: Any, rejected: list[torch.Tensor]) -> dict[str, float]:
-        harms = [
-            residual_harm(slice_dice(c["counts"]["bare"]), slice_dice(a["counts"]["reformed"]), r.numpy())
-            for c, a, r in zip(clean, cells, rejected)
-        ]
-        return self._with_interval(harms)
-
-    def _rate(self, rejected: list[torch.Tensor]) -> dict[str, float]:
-        return self._with_interval([float(r.double().mean()) for r in rejected])
-
-    def _with_interval(self, per_volume: Sequence[float]) -> dict[str, float]:
-        return self.draws.interval(self.draws.mean(np.asarray(per_volume, dtype=np.float64)))
+    def _interval(self, by_scan: Sequence[float]) -> dict[str, float]:
+        return self.draws.interval(self.draws.mean(np.asarray(by_scan, dtype=np.float64)))

@@ -2,17 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables that a terminal and a Markdown page both show well."""
 
-import json
-import logging
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from monai_shield.utils import atomic_path
-
-logger = logging.getLogger(__name__)
 Interval = Mapping[str, float]
+#: Variants of Dice where images are rejected: key in the results to heading.
+DICE_VARIANTS = {
+    "reformed": "reformed",
+    "accepted": "of the accepted",
+    "rejected_as_zero": "rejected as 0",
+    "rejected_deferred": "rejected deferred",
+}
+_DICE = {"clean": "clean", "attacked": "attacked", **DICE_VARIANTS}
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -54,44 +56,6 @@ def attack_table(summary: Mapping[str, Any]) -> str:
     return markdown_table(header, rows)
 
 
-_DICE = {
-    "clean": "clean",
-    "attacked": "attacked",
-    "reformed": "reformed",
-    "accepted": "of the accepted",
-    "rejected_as_zero": "rejected as 0",
-    "rejected_deferred": "rejected deferred",
-}
-
-
-def fill_markers(page: str | Path, parts: Mapping[str, str]) -> bool:
-    """
-    Put generated text between the markers ``<!-- name -->`` and ``<!-- /name -->`` of a page.
-
-    Args:
-        page: Markdown file.
-        parts: name of a marker to the text between.
-
-    Returns:
-        whether the page changed.
-
-    Raises:
-        ValueError: where a marker is missing.
-    """
-    file = Path(page)
-    before = text = file.read_text()
-    for name, part in parts.items():
-        head, start, rest = text.partition(f"<!-- {name} -->\n")
-        _, end, tail = rest.partition(f"<!-- /{name} -->")
-        if not start or not end:
-            raise ValueError(f"'{file}' has no markers '{name}'.")
-        text = f"{head}{start}{part.rstrip()}\n{end}{tail}"
-    if text != before:
-        with atomic_path(file) as temporary:
-            temporary.write_text(text)
-    return text != before
-
-
 def clean_table(summary: Mapping[str, Any]) -> str:
     """Clean Dice by reformer, and the false-positive rate."""
     clean = summary["clean"]
@@ -113,16 +77,9 @@ def structure_table(summary: Mapping[str, Any]) -> str:
     return markdown_table(["structure", *tables], rows)
 
 
-def write_results(summary: Mapping[str, Any], folder: str | Path, provenance: Mapping[str, Any]) -> str:
-    """Write ``results.json`` and ``results.md``; returns the tables as text."""
-    root = Path(folder)
-    text = "\n\n".join([clean_table(summary), attack_table(summary), structure_table(summary)]) + "\n"
-    with atomic_path(root / "results.json") as temporary:
-        temporary.write_text(json.dumps(plain({**summary, "provenance": dict(provenance)}), indent=1) + "\n")
-    with atomic_path(root / "results.md") as temporary:
-        temporary.write_text(text)
-    logger.info("results in '%s'.", root)
-    return text
+def evaluation_tables(summary: Mapping[str, Any]) -> str:
+    """All tables of an evaluation."""
+    return "\n\n".join([clean_table(summary), attack_table(summary), structure_table(summary)])
 
 
 def plain(value: Any) -> Any:

@@ -5,6 +5,7 @@
 import hashlib
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,33 +19,42 @@ from monai_shield.transforms import DEFAULT_FOREGROUND, Foreground, Preprocessed
 from monai_shield.utils import sha256
 
 
+@dataclass(frozen=True)
+class Slicing:
+    """
+    How a volume becomes slices.
+
+    Args:
+        axis: spatial axis to slice along (1: coronal in LAS).
+        min_foreground: a slice with no larger share of foreground is left out.
+        foreground: which pixels are foreground.
+    """
+
+    axis: int = 1
+    min_foreground: float = 0.02
+    foreground: Foreground = DEFAULT_FOREGROUND
+
+    def bears(self, slices: torch.Tensor) -> torch.Tensor:
+        """Which slices (B, C, ., .) have enough foreground, (B,)."""
+        return self.foreground.share(slices) > self.min_foreground
+
+
 class AttackedVolume:
-    """A preprocessed volume and the slices that are attacked; loaded when first asked for, not where all is cached.
+    """
+    A preprocessed volume and the slices that are attacked. It is loaded when it is first asked for.
 
     Args:
         item: "image" and "label", two files, and "id".
         preprocessing: from file to network, of both.
-        axis: spatial axis to slice along.
-        min_foreground: a slice with no larger share of foreground is never chosen.
+        slicing: how it becomes slices.
         number: how many slices are chosen, evenly spaced.
-        foreground: which pixels are foreground.
     """
 
-    def __init__(
-        self,
-        item: Mapping[str, Any],
-        preprocessing: Compose,
-        axis: int,
-        min_foreground: float,
-        number: int,
-        foreground: Foreground = DEFAULT_FOREGROUND,
-    ) -> None:
+    def __init__(self, item: Mapping[str, Any], preprocessing: Compose, slicing: Slicing, number: int) -> None:
         self.item = item
         self.preprocessing = preprocessing
-        self.axis = axis
-        self.min_foreground = min_foreground
+        self.slicing = slicing
         self.number = number
-        self.foreground = foreground
 
     @cached_property
     def data(self) -> Mapping[str, MetaTensor]:
@@ -69,17 +79,17 @@ class AttackedVolume:
     @cached_property
     def slices(self) -> torch.Tensor:
         """All slices of the image, (B, 1, ., .)."""
-        return slices_of(self.image.as_tensor(), self.axis)
+        return slices_of(self.image.as_tensor(), self.slicing.axis)
 
     @cached_property
     def labels(self) -> torch.Tensor:
         """All slices of the label, (B, 1, ., .)."""
-        return slices_of(self.data["label"].as_tensor(), self.axis)
+        return slices_of(self.data["label"].as_tensor(), self.slicing.axis)
 
     @cached_property
     def chosen(self) -> torch.Tensor:
         """Indices of evenly spaced slices, neither the first nor the last that bears foreground."""
-        bearing = torch.nonzero(self.foreground.share(self.slices) > self.min_foreground)[:, 0]
+        bearing = torch.nonzero(self.slicing.bears(self.slices))[:, 0]
         return evenly_spaced(bearing, self.number)
 
     def exported(self, attacked: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
@@ -92,10 +102,10 @@ class AttackedVolume:
         """
         places = self.chosen if places is None else places
         perturbation = torch.zeros_like(self.image.as_tensor())
-        slices_of(perturbation, self.axis)[places] = attacked - self.slices[places]
+        slices_of(perturbation, self.slicing.axis)[places] = attacked - self.slices[places]
         with tempfile.TemporaryDirectory() as folder:
             again = export_attack(perturbation, self.file, Path(folder) / "attacked.nii")
-        return slices_of(again.as_tensor(), self.axis)[places]
+        return slices_of(again.as_tensor(), self.slicing.axis)[places]
 
 
 def file_sums(item: Mapping[str, Any]) -> list[str]:
