@@ -33,7 +33,7 @@ _RECIPE = 1
 _WINDOW = (1400.0, 1600.0)  # 99.5th percentile inside the foreground
 _ENDINGS = {"image": "SS", "label": "glm"}
 _SHAPE = (160, 208, 168)
-#: Each split numbers its own subjects, so that nobody changes sides when a split grows.
+#: Each split numbers its own subjects, so that no subject changes its split when one grows.
 _FIRST_NUMBERS = {"train": 0, "val": 500, "test": 700}
 _END = 1000
 
@@ -228,7 +228,7 @@ def embedded_cohort(
 
     It is there to run, test and show everything without a download, not to judge a method by: see `cohort_subject`.
     Each file is written whole or not at all, and those that exist are kept, so that it can be killed, and called again
-    at no cost. With larger numbers subjects are added, and none changes sides: a split has its own numbers (train from
+    at no cost. With larger numbers subjects are added, and none changes its split: each has its own numbers (train from
     p000, val from p500, test from p700). With smaller ones files stay, and splits.json lists what was asked for.
 
     Args:
@@ -243,7 +243,7 @@ def embedded_cohort(
         the folder.
 
     Raises:
-        ImportError: where somebody is to be made and nilearn is missing.
+        ImportError: where a subject is to be made and nilearn is missing.
         ValueError: for an impossible number of subjects, or a folder that was made with other settings.
     """
     ends = dict(zip(_FIRST_NUMBERS, (*list(_FIRST_NUMBERS.values())[1:], _END)))

@@ -19,7 +19,7 @@ def subject_bootstrap(
 
     Args:
         statistic: from the indices of the images drawn to a number.
-        subjects: whom each image shows, (N,).
+        subjects: the subject of each image, (N,).
         resamples: number of draws.
         level: of the interval.
         seed: of the draws.

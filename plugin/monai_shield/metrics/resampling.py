@@ -56,10 +56,9 @@ class SubjectResamples:
         """
         Area under the ROC curve, in percent, of the images of the subjects drawn.
 
-        The pairs of images are counted once, for each pair of subjects; a resample then weighs them by how often each
-        of the two was drawn. Pairs within one subject are weighed once for each time he was drawn: squared, as a plain
-        bootstrap would have it, they would be twice as frequent in a resample as in the sample, and as they are the
-        easy ones, the interval would lie too high.
+        The pairs of images are counted once for each pair of subjects; a resample weighs them by how often both were
+        drawn. Pairs within one subject are weighed by how often it was drawn, not by its square as a plain bootstrap
+        does: they are easy, and twice as frequent as in the sample they would raise the interval.
 
         Args:
             clean: scores of clean images, (n,).

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Bad files are refused at the door, each with one line that names it."""
+"""Bad files are refused before they are loaded, each with one line that names it."""
 
 import math
 import os

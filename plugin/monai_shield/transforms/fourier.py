@@ -1,10 +1,6 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-"""
-The converter: from an image to its discrete Fourier spectrum and to the real channels that a detector reads.
-
-The transforms of :mod:`monai_shield.transforms.spectrum`, array and dictionary forms.
-"""
+"""The converter: from an image to its discrete Fourier spectrum and to the real channels that a detector reads."""
 
 import math
 from typing import Literal, get_args
