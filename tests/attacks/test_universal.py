@@ -259,6 +259,33 @@ def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path):
     assert again.history == more.history
 
 
+def test_the_settings_of_a_checkpoint_are_words_that_stay(tmp_path):
+    # written by version 0.1, so that its checkpoints are gone on with
+    words = {"bounds": "None", "window": "1.0", "ignore_index": "None", "attack_background": "True"}
+    words |= {"confine_to_mask": "False", "micro_batch": "None", "epsilon": "0.1", "norm": "'linf'"}
+    words |= {"step_size": "None", "momentum": "0.9", "seed": "0", "loss": "'cross_entropy'", "target": "None"}
+    network, images, file = small_network(), scenes(4), tmp_path / "universal.pt"
+    expected = fitted(network, images, epsilon=0.1, epochs=2)
+    UniversalPerturbation(0.1, epochs=1).fit(network, [images], checkpoint=file, progress=False)
+    state = torch.load(file, weights_only=True)
+    assert state["settings"] == words
+    torch.save(state | {"settings": words}, file)
+    found = UniversalPerturbation(0.1, epochs=2).fit(network, [images], checkpoint=file, progress=False)
+    assert found.history == expected.history
+
+
+def test_a_loss_of_ones_own_does_not_hinder_going_on(tmp_path):
+    def gap(logits, problem, not_fooled, progress):
+        return (logits[:, 0] - logits[:, 1]).flatten(1).mean(1)
+
+    file = tmp_path / "universal.pt"
+    for epochs in (1, 2):
+        attack = UniversalPerturbation(0.1, epochs=epochs, loss=gap)
+        attack.fit(small_network(), [scenes(4)], checkpoint=file, progress=False)
+        assert " at 0x" not in str(torch.load(file, weights_only=True)["settings"])
+    assert len(attack.history) == 2
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     network, images, file = small_network(), scenes(4), tmp_path / "universal.pt"
     UniversalPerturbation(0.1, epochs=2).fit(network, [images], checkpoint=file, progress=False)
@@ -327,13 +354,13 @@ def test_what_is_no_perturbation_of_that_size_is_refused(perturbation, message):
         UniversalPerturbation(0.39, torch.full((1, 4, 4), 0.1), norm="l2")
 
 
-def test_it_refuses_before_it_is_fitted_and_images_of_another_size():
+def test_it_refuses_before_it_is_fitted_and_images_of_another_size(tmp_path):
     network, images = small_network(), scenes(4)
     attack = UniversalPerturbation(0.1, epochs=1)
     with pytest.raises(RuntimeError, match="has not been fitted"):
         attack(network, images)
     with pytest.raises(RuntimeError, match="has not been fitted"):
-        attack.state_dict()
+        attack.save(tmp_path / "universal.pt")
     attack.fit(network, [images], progress=False)
     with pytest.raises(ValueError, match=r"for images \(1, 10, 9\), got \(1, 9, 10\)"):
         attack(network, images.mT)

@@ -54,10 +54,7 @@ class ALMAProx(Attack):
     """
 
     info: ClassVar[Info] = Info(
-        "ALMA prox",
-        "Rony et al., Proximal Splitting Adversarial Attack for Semantic Segmentation",
-        2023,
-        "2206.07179",
+        "ALMA prox", "Rony et al., Proximal Splitting Adversarial Attack for Semantic Segmentation", 2023, "2206.07179"
     )
     examples: ClassVar[Examples] = (
         {"step": 0.02, "max_steps": 12},
@@ -181,15 +178,11 @@ class Lagrangian(StepRule):
 
 
 def constraints(logits: Tensor, problem: Problem) -> Tensor:
-    """Margin c (B,spatial) by which each pixel resists, at most 0 where it has given way.
+    """Margin c (B,spatial) by which each pixel resists, at most 0 where it has given way, of logits (B,K,spatial).
 
     The difference of the label's logit from the highest other one, or of the highest other one from the target's, over
     that of the highest logit from the third; from the mean of the third and the fourth with a target, where there are
     four (the ratio of Croce and Hein 2020, arXiv 2003.01690). Of two classes it is the difference itself.
-
-    Args:
-        logits: logits (B,K,spatial).
-        problem: what is asked.
     """
     wanted = (problem.label if problem.target is None else problem.target).unsqueeze(1)
     margin = (logits.gather(1, wanted) - logits.scatter(1, wanted, -math.inf).amax(1, keepdim=True)).squeeze(1)
@@ -215,15 +208,8 @@ def shrink_linf(point: Tensor, weight: Tensor, metric: Tensor, low: Tensor, high
     as long as Σ_{a > t} metric · (|point| − t) > weight. Over the k largest of a that sum alone reaches the weight at
     t_k = (Σ metric · |point| − weight) / Σ metric, so that t is the largest of all min(t_k, a_k), or 0.
 
-    Args:
-        point: where to start from (B,C,spatial).
-        weight: weight of the norm (B,1,...,1), positive.
-        metric: diagonal of the metric (B,C,spatial), positive.
-        low: lower bounds, at most 0; a shape that broadcasts.
-        high: upper bounds, at least 0; a shape that broadcasts.
-
-    Returns:
-        p (B,C,spatial).
+    The point and the diagonal of the metric are (B,C,spatial), the weight of the norm is (B,1,...,1); metric and weight
+    are positive. The lower bounds are at most 0, the upper ones at least 0, of a shape that broadcasts.
     """
     inside = torch.clamp(point, low, high)
     size, order = inside.abs().flatten(1).sort(dim=1, descending=True)

@@ -142,12 +142,8 @@ class APGD(PGD):
 
 
 def checkpoints(max_steps: int) -> list[int]:
-    """Numbers of steps ⌈p · max_steps⌉ below ``max_steps``, with p₀ = 0, p₁ = 0.22 and
-    pⱼ₊₁ = pⱼ + max(pⱼ − pⱼ₋₁ − 0.03, 0.06): less and less apart.
-
-    Args:
-        max_steps: steps of the whole run.
-    """
+    """Numbers of steps ⌈p · max_steps⌉ below ``max_steps``, those of the whole run, with p₀ = 0, p₁ = 0.22 and
+    pⱼ₊₁ = pⱼ + max(pⱼ − pⱼ₋₁ − 0.03, 0.06): less and less apart."""
     checks: set[int] = set()
     percent, gap = 22, 22  # in hundredths, as rounding would move a checkpoint
     while percent < 100:

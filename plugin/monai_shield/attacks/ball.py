@@ -15,12 +15,7 @@ NORMS = ("linf", "l2")
 
 @dataclass(frozen=True)
 class Ball:
-    """All perturbations r with ‖r‖ ≤ epsilon · window.
-
-    Args:
-        epsilon: radius, as a fraction of the window.
-        norm: "linf" or "l2".
-    """
+    """All perturbations r with ‖r‖ ≤ epsilon · window, under the norm "linf" or "l2"."""
 
     epsilon: float
     norm: str

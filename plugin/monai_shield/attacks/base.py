@@ -16,18 +16,20 @@ from monai_shield.attacks.criteria import Criterion, RemainingShare
 from monai_shield.attacks.inputs import check_classes, check_image, label_of, plain, with_meta_of, without_channel
 from monai_shield.attacks.problem import Outcome, Problem, logits_of, per_image
 from monai_shield.attacks.settings import check_at_least
-from monai_shield.attacks.targets import adversarial_label, check_target
+from monai_shield.attacks.targets import Target, adversarial_label, check_target
 from monai_shield.info import Info
 from monai_shield.transforms.intensity import intensity_window
 
 Examples = Sequence[dict[str, Any]]
+Pixels = Tensor | None  # a label or a mask, (B,1,spatial) or (B,spatial)
+Index = Sequence[int] | None
 
 
 @dataclass(frozen=True)
 class AttackResult:
     """What an attack hands back, one entry for each image of the batch, none dropped.
 
-    Args:
+    Attributes:
         image: adversarial image (B,C,spatial); the last iterate where the attack failed, never the clean image instead.
         steps: gradient steps taken (B,); 0 where the goal was met before the first.
         success: whether the criterion was met (B,). An image with nothing to attack has met it, in 0 steps and
@@ -56,8 +58,8 @@ class Attack:
     The network is attacked in evaluation mode; its modes, parameters and gradients, and the global random state, are
     afterward as they were. An image's result does not depend on the other images in the batch.
 
-    These settings are those of every attack; each tells only the further ones. Every attack refuses a setting out of
-    its range with a ``ValueError``.
+    Every attack has these settings, and tells only its further ones. A setting out of its range is refused with a
+    ``ValueError``.
 
     Args:
         bounds: ``(low, high)`` that the adversarial image keeps to, None for each clean image's own minimum and
@@ -73,16 +75,15 @@ class Attack:
 
     Attributes:
         info: where it comes from.
-        examples: settings, one of them at least, with which it attacks a small image in [0, 1]; one for each branch of
-            its own. Tests run them all.
+        examples: settings with which it attacks a small image in [0, 1], one for each branch of its own: tests run all.
         from_command_line: whether settings alone make it, so that a command line can.
+        problem_type: what its problem is, which says when a pixel is fooled.
     """
 
     info: ClassVar[Info]
     examples: ClassVar[Examples]
     from_command_line: ClassVar[bool] = True
-    #: Whether, although there is a target, every class but the label counts as fooled.
-    any_other_class: ClassVar[bool] = False
+    problem_type: ClassVar[type[Problem]] = Problem
 
     bounds: Sequence[float] | None = None
     window: float | str = 1.0
@@ -110,13 +111,7 @@ class Attack:
         return cls(**settings)
 
     def __call__(
-        self,
-        network: nn.Module,
-        image: Tensor,
-        label: Tensor | None = None,
-        mask: Tensor | None = None,
-        *,
-        index: Sequence[int] | None = None,
+        self, network: nn.Module, image: Tensor, label: Pixels = None, mask: Pixels = None, *, index: Index = None
     ) -> AttackResult:
         """Attack a batch.
 
@@ -166,28 +161,16 @@ class Attack:
         """What success is."""
         return RemainingShare(self.stop_share) if self.criterion is None else self.criterion
 
-    @property
-    def targeted(self) -> bool:
-        """Whether the attack wants an adversarial label: it has a setting ``target``, and that is not None."""
-        return getattr(self, "target", None) is not None
+    def _adversarial_label(self, target: Target, label: Tensor, logits: Tensor) -> Tensor:
+        """The label (B,spatial) that the attack wants instead of ``label`` (B,spatial)."""
+        return adversarial_label(target, label, logits)
 
-    def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor:
-        """The label (B,spatial) that a targeted attack wants instead of ``label`` (B,spatial)."""
-        return adversarial_label(getattr(self, "target"), label, logits)  # noqa: B009 - only some attacks have it
-
-    def pose(
-        self,
-        network: nn.Module,
-        image: Tensor,
-        label: Tensor | None,
-        mask: Tensor | None,
-        index: Sequence[int] | None,
-    ) -> Problem:
+    def pose(self, network: nn.Module, image: Tensor, label: Pixels, mask: Pixels, index: Index) -> Problem:
         """What the attack is asked on a batch, checked; arguments as in :meth:`__call__`, within :func:`crafting`."""
-        clean = plain(image)
+        clean, target = plain(image), getattr(self, "target", None)  # only some attacks have one
         with torch.no_grad():
             # with a label and no target only the number of classes is asked for, and one image tells that
-            logits = logits_of(network, clean if label is None or self.targeted else clean[:1])
+            logits = logits_of(network, clean if label is None or target is not None else clean[:1])
         classes = logits.shape[1]
 
         truth = logits.argmax(1) if label is None else label_of(label, clean, "label")
@@ -197,8 +180,8 @@ class Attack:
 
         adversarial = None
         attacked = ~void
-        if self.targeted:
-            adversarial = label_of(self._adversarial_label(truth, logits), clean, "adversarial label")
+        if target is not None:
+            adversarial = label_of(self._adversarial_label(target, truth, logits), clean, "adversarial label")
             check_classes(adversarial, classes, "adversarial label")
             attacked = attacked & (adversarial != truth)
         if not self.attack_background:
@@ -217,7 +200,7 @@ class Attack:
         low, high = self._bounds(clean)
         window = window_width(clean) if self.window == "image" else torch.full_like(low, float(self.window))
         where = (clean, truth, adversarial, void, attacked, support)
-        return Problem(*where, low, high, window, places.to(clean.device), self.any_other_class)
+        return self.problem_type(*where, low, high, window, places.to(clean.device))
 
     def _bounds(self, image: Tensor) -> tuple[Tensor, Tensor]:
         pixels = image.flatten(1)

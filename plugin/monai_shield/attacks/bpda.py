@@ -33,11 +33,8 @@ class BPDA(nn.Module):
         self.surrogate = surrogate
 
     def forward(self, image: Tensor) -> Tensor:
-        """g of an image (B,C,spatial), in the floating point type of the surrogate.
-
-        Raises:
-            ValueError: when the function and its surrogate differ in shape.
-        """
+        """g of an image (B,C,spatial), in the surrogate's floating point type; a ``ValueError`` where g and h differ in
+        shape."""
         with torch.no_grad():
             # a copy, as a preprocessing may work in place
             value = self.function(image.detach().clone())

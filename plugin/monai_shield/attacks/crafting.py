@@ -15,15 +15,9 @@ def crafting(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
     """Within it the network is in evaluation mode, its parameters take no gradient and gradients are enabled.
 
     On the way out, also after an exception, each module has its own mode and each parameter its own ``requires_grad``
-    again, and the global random state is what it was. A network wrapped for distributed training is handed out
-    unwrapped, as the wrapper would wait for a backward pass that never comes.
-
-    Args:
-        network: network to attack.
-        device: device it is attacked on.
-
-    Raises:
-        TypeError: when ``network`` is not a module, as nothing else can be put in evaluation mode.
+    again, and the global random state, that of ``device`` included, is what it was. A network wrapped for distributed
+    training is handed out unwrapped, as the wrapper would wait for a backward pass that never comes. What is no module
+    is refused with a ``TypeError``, as nothing else can be put in evaluation mode.
     """
     if not isinstance(network, nn.Module):
         raise TypeError(f"network must be a torch.nn.Module, got {type(network).__name__}.")

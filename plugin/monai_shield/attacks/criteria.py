@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """When an attack has succeeded: criteria, and their combinations with ``&`` and ``|``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,8 +14,8 @@ from monai_shield.attacks.problem import Problem
 
 
 class Criterion:
-    """Base of the criteria, which say with which images the attack is done. Each refuses a setting out of its range
-    with a ``ValueError``."""
+    """Base of the criteria, which say with which images an attack is done. A setting out of its range is refused with a
+    ``ValueError``."""
 
     def __call__(self, prediction: Tensor, not_fooled: Tensor, problem: Problem) -> Tensor:
         """Whether the attack has succeeded (B,).
@@ -29,27 +27,22 @@ class Criterion:
         """
         raise NotImplementedError
 
-    def __and__(self, other: Criterion) -> AllOf:
+    def __and__(self, other: "Criterion") -> "AllOf":
         return AllOf((self, other))
 
-    def __or__(self, other: Criterion) -> AnyOf:
+    def __or__(self, other: "Criterion") -> "AnyOf":
         return AnyOf((self, other))
 
 
 @dataclass(frozen=True)
 class RemainingShare(Criterion):
-    """No more than a share of the attacked pixels is not yet fooled: still predicted as its label or, under a targeted
-    PGD, not yet as its adversarial label.
-
-    Args:
-        at_most: the share, in [0, 1).
-    """
+    """No more than a share of the attacked pixels, in [0, 1), is not yet fooled: still predicted as its label or, under
+    a targeted PGD, not yet as its adversarial label."""
 
     at_most: float = 0.01
 
     def __post_init__(self) -> None:
-        if not 0 <= self.at_most < 1:
-            raise ValueError(f"at_most must be in [0, 1), got {self.at_most}.")
+        _check_at_most(self.at_most)
 
     def __call__(self, prediction: Tensor, not_fooled: Tensor, problem: Problem) -> Tensor:
         return problem.share(not_fooled) <= self.at_most
@@ -70,8 +63,7 @@ class StructureDice(Criterion):
     structure: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.at_most < 1:
-            raise ValueError(f"at_most must be in [0, 1), got {self.at_most}.")
+        _check_at_most(self.at_most)
         _check_structure(self.structure)
 
     def __call__(self, prediction: Tensor, not_fooled: Tensor, problem: Problem) -> Tensor:
@@ -115,22 +107,14 @@ class _Combination(Criterion):
 
 
 class AllOf(_Combination):
-    """Every one of the criteria is met.
-
-    Args:
-        criteria: at least one.
-    """
+    """Every one of the criteria, at least one, is met."""
 
     def __call__(self, prediction: Tensor, not_fooled: Tensor, problem: Problem) -> Tensor:
         return self._each(prediction, not_fooled, problem).all(0)
 
 
 class AnyOf(_Combination):
-    """One of the criteria is met.
-
-    Args:
-        criteria: at least one.
-    """
+    """One of the criteria, at least one, is met."""
 
     def __call__(self, prediction: Tensor, not_fooled: Tensor, problem: Problem) -> Tensor:
         return self._each(prediction, not_fooled, problem).any(0)
@@ -151,6 +135,11 @@ def _dice(prediction: Tensor, label: Tensor, void: Tensor, structure: int | None
     dice = compute_dice(found, wanted, ignore_empty=False)
     mean = (dice * there).sum(1) / there.sum(1).clamp(min=1)
     return torch.where(there.any(1), mean, 1)
+
+
+def _check_at_most(share: float) -> None:
+    if not 0 <= share < 1:
+        raise ValueError(f"at_most must be in [0, 1), got {share}.")
 
 
 def _check_structure(structure: int | None) -> None:

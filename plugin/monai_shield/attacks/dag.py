@@ -12,7 +12,7 @@ from typing_extensions import Self
 from monai_shield.attacks.ball import NORMS, unit_l2, unit_linf
 from monai_shield.attacks.base import Attack, Examples
 from monai_shield.attacks.loop import Steepest, ascend, into_bounds
-from monai_shield.attacks.problem import Outcome, Problem
+from monai_shield.attacks.problem import AnyOtherClass, Outcome, Problem
 from monai_shield.attacks.settings import check_at_least, check_one_of, check_positive
 from monai_shield.attacks.targets import Target
 from monai_shield.info import Info
@@ -47,7 +47,7 @@ class DAG(Attack):
         {"step": 0.02, "max_steps": 12},
         {"step": 0.3, "norm": "l2", "max_steps": 6, "target": "runner_up", "attack_background": True},
     )
-    any_other_class: ClassVar[bool] = True
+    problem_type: ClassVar[type[Problem]] = AnyOtherClass
 
     target: Target = "background"
     step: float = 0.5 / 255

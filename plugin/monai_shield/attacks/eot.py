@@ -32,18 +32,13 @@ class ExpectationNetwork(nn.Module):
             one that draws in training mode only (dropout) draws nothing under attack.
         draws: number of draws n.
         seed: draw i comes from (seed, i); the global random state is left as it is.
-
-    Raises:
-        ValueError: when ``draws`` is not positive.
     """
 
     def __init__(self, network: nn.Module, draws: int = 16, seed: int = 0) -> None:
         super().__init__()
         if draws < 1:
             raise ValueError(f"draws must be positive, got {draws}.")
-        self.network = network
-        self.draws = draws
-        self.seed = seed
+        self.network, self.draws, self.seed = network, draws, seed
 
     def forward(self, image: Tensor) -> Tensor:
         """Mean logits (B,K,spatial) of an image (B,C,spatial)."""

@@ -26,8 +26,13 @@ class FrozenNetwork(nn.Module):
         super().__init__()
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         _fold(self.network)
-        if _suits_channels_last(self.network) if channels_last is None else channels_last:
-            _weights_last(self.network)
+        if channels_last is None:  # what is against it would turn the layout around and back
+            channels_last = not any(isinstance(module, _AGAINST_CHANNELS_LAST) for module in self.network.modules())
+        if channels_last:
+            formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+            for parameter in self.network.parameters():
+                if parameter.ndim in formats:
+                    parameter.data = parameter.data.contiguous(memory_format=formats[parameter.ndim])
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B,K,spatial) of an image (B,C,spatial)."""
@@ -59,18 +64,6 @@ def _places(row: nn.Module) -> list[tuple[nn.Module, str]]:
 def _is_row(module: nn.Module) -> bool:
     """Whether a module does nothing but run its children one after the other."""
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
-
-
-def _suits_channels_last(network: nn.Module) -> bool:
-    """Whether all is 2D and nothing normalizes an image by itself, which would turn the layout around and back."""
-    return not any(isinstance(module, _AGAINST_CHANNELS_LAST) for module in network.modules())
-
-
-def _weights_last(network: nn.Module) -> None:
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for parameter in network.parameters():
-        if parameter.ndim in formats:
-            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.ndim])
 
 
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)

@@ -25,12 +25,8 @@ class SelectOutput(nn.Module):
         self.output = output
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B,K,spatial) of an image (B,C,spatial).
-
-        Raises:
-            TypeError: when the network returns something else.
-            ValueError: when there is no such output.
-        """
+        """Logits (B,K,spatial) of an image (B,C,spatial); a ``TypeError`` or ``ValueError`` where there is no such
+        output."""
         outputs = self.network(image)
         if isinstance(outputs, Tensor):
             if outputs.ndim == image.ndim:
@@ -61,7 +57,8 @@ class MultiLabel(nn.Module):
     are as labeled, class 0 is background, and one channel gives the two classes (0, z) of any sigmoid head.
 
     Args:
-        network: network (B,C,spatial) to logits (B,K,spatial), one channel for each structure, K at most 8.
+        network: network (B,C,spatial) to logits (B,K,spatial), one channel for each structure. K is at most 8, as 2^K
+            classes would not fit into memory.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -69,20 +66,13 @@ class MultiLabel(nn.Module):
         self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B,2^K,spatial) of an image (B,C,spatial).
-
-        Raises:
-            ValueError: when the network has more than 8 channels, as 2^K of them would not fit into memory.
-        """
+        """Logits (B,2^K,spatial) of an image (B,C,spatial); a ``ValueError`` for more than 8 channels."""
         return class_logits(self.network(image), "sigmoid")
 
     @staticmethod
     def encode(label: Tensor) -> Tensor:
-        """The class (B,1,spatial) of each pixel, for a label with one binary channel for each structure (B,K,spatial).
-
-        Raises:
-            ValueError: when there are more than 8 channels, or values other than 0 and 1.
-        """
+        """The class (B,1,spatial) of each pixel, for a label with one binary channel for each structure (B,K,spatial);
+        a ``ValueError`` for more than 8 channels, or values other than 0 and 1."""
         check_channels(label.shape[1])
         if not bool(((label == 0) | (label == 1)).all()):
             raise ValueError("a label with a channel for each structure must hold 0 and 1 only.")

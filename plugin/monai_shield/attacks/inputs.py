@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What is given to an attack, checked and brought into one form."""
+"""What is given to an attack, brought into one form. What is refused raises a ``ValueError``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,11 +22,7 @@ def with_meta_of(image: Tensor, like: Tensor) -> Tensor:
 
 
 def check_image(image: Tensor) -> None:
-    """Check that an image is one that can be attacked.
-
-    Raises:
-        ValueError: when it is not (B,C,H,W[,D]) of finite floats.
-    """
+    """Refuse an image that is not (B,C,H,W[,D]) of finite floats."""
     if image.ndim not in (4, 5) or not image.is_floating_point() or image.numel() == 0:
         raise ValueError(f"image must be (B,C,H,W[,D]) of floats, got {tuple(image.shape)} of {image.dtype}.")
     if not bool(image.isfinite().all()):
@@ -34,11 +30,7 @@ def check_image(image: Tensor) -> None:
 
 
 def without_channel(pixels: Tensor, image: Tensor, name: str) -> Tensor:
-    """A label or mask (B,1,spatial) or (B,spatial) as (B,spatial), plain and on the device of the image (B,C,spatial).
-
-    Raises:
-        ValueError: when it has another shape.
-    """
+    """A label or mask (B,1,spatial) or (B,spatial) as (B,spatial), plain and on the device of the image."""
     values = plain(pixels).to(image.device)
     if values.ndim == image.ndim and values.shape[1] == 1:
         values = values.squeeze(1)
@@ -50,11 +42,7 @@ def without_channel(pixels: Tensor, image: Tensor, name: str) -> Tensor:
 
 
 def label_of(pixels: Tensor, image: Tensor, name: str) -> Tensor:
-    """A label as :func:`without_channel`, in int64, also when it was read from a file as floats.
-
-    Raises:
-        ValueError: when it has another shape, or values that are not whole.
-    """
+    """A label as :func:`without_channel`, of whole numbers in int64, also when it was read from a file as floats."""
     values = without_channel(pixels, image, name)
     whole = values.long()
     if values.is_floating_point() and not torch.equal(whole.to(values.dtype), values):
@@ -63,22 +51,14 @@ def label_of(pixels: Tensor, image: Tensor, name: str) -> Tensor:
 
 
 def check_classes(label: Tensor, classes: int, name: str) -> None:
-    """Check that a label holds none but the network's classes.
-
-    Raises:
-        ValueError: when it does.
-    """
+    """Refuse a label of other classes than the network's."""
     low, high = int(label.min()), int(label.max())
     if low < 0 or high >= classes:
         raise ValueError(f"{name} holds {low} to {high}, but the network has the classes 0 to {classes - 1}.")
 
 
 def entry_of(batch: Mapping[str, Any], key: str | None) -> Any:
-    """What a batch has under a key; None where the key is None.
-
-    Raises:
-        KeyError: when it lacks the key.
-    """
+    """What a batch has under a key, None where the key is None; a ``KeyError`` where it lacks the key."""
     if key is not None and key not in batch:
         raise KeyError(f"no {key!r} in the batch, which has {', '.join(map(str, batch))}.")
     return None if key is None else batch[key]

@@ -37,14 +37,8 @@ class StepRule:
     memory: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     def __call__(self, image: Tensor, gradient: Tensor, value: Tensor, problem: Problem) -> Tensor:
-        """The next image (B,C,spatial), within what is allowed.
-
-        Args:
-            image: iterate (B,C,spatial).
-            gradient: gradient of the loss, zero outside the support (B,C,spatial).
-            value: tracked loss at the iterate (B,).
-            problem: what is asked.
-        """
+        """The next image (B,C,spatial), within what is allowed, of an iterate (B,C,spatial), the gradient of the loss
+        (B,C,spatial), zero outside the support, and the tracked loss (B,)."""
         raise NotImplementedError
 
     def select(self, rows: Tensor) -> None:
@@ -142,7 +136,8 @@ def ascend(
             no_worse = torch.where(met, size < smallest[rows], no_worse)
             smallest[rows] = torch.where(met, torch.minimum(size, smallest[rows]), smallest[rows])
             done = done | (met & (size == 0))
-        kept = done | _is_better(keep, tracked > highest[rows], no_worse)
+        better = {"last": torch.ones_like(met), "highest": tracked > highest[rows]}
+        kept = done | better.get(keep, no_worse)
         best.image[rows[kept]] = image.detach()[kept]
         best.remaining[rows[kept]] = share[kept]
         best.success[rows[kept]] = met[kept]
@@ -164,11 +159,7 @@ def ascend(
 
 
 def finite_gradient(value: Tensor, image: Tensor) -> Tensor:
-    """Gradient (B,C,spatial) of the values (B,) by the images (B,C,spatial).
-
-    Raises:
-        ValueError: when it is not finite.
-    """
+    """Gradient (B,C,spatial) of the values (B,) by the image (B,C,spatial); a ``ValueError`` if it is not finite."""
     (gradient,) = torch.autograd.grad(value.sum(), image)
     if not bool(gradient.isfinite().all()):
         raise ValueError("the network's gradient is not finite.")
@@ -190,10 +181,3 @@ def outcome_at(
 def into_bounds(image: Tensor, problem: Problem) -> Tensor:
     """Nearest image (B,C,spatial) within the bounds."""
     return problem.clamp(image)
-
-
-def _is_better(keep: str, higher: Tensor, no_worse: Tensor) -> Tensor:
-    """Which images (B,) keep this iterate: by its loss ``higher`` (B,) or how far it got ``no_worse`` (B,)."""
-    if keep == "highest":
-        return higher
-    return no_worse if keep in ("fewest", "smallest") else torch.ones_like(higher)

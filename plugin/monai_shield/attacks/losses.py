@@ -105,25 +105,14 @@ def _of(values: Tensor, label: Tensor) -> Tensor:
     return values.gather(1, label.unsqueeze(1)).squeeze(1)
 
 
-LOSSES: dict[str, Loss] = {
-    "cos_pgd": cos_pgd,
-    "cross_entropy": cross_entropy,
-    "dice_cross_entropy": dice_cross_entropy,
-    "jensen_shannon": jensen_shannon,
-    "masked_cross_entropy": masked_cross_entropy,
-    "masked_norm_correlation": masked_norm_correlation,
-    "seg_pgd": seg_pgd,
-}
+_LOSSES = (cross_entropy, masked_cross_entropy, dice_cross_entropy, seg_pgd, cos_pgd, jensen_shannon)
+LOSSES: dict[str, Loss] = {loss.__name__: loss for loss in (*_LOSSES, masked_norm_correlation)}
 COMPARABLE = frozenset({"cross_entropy", "dice_cross_entropy", "jensen_shannon"})
 """Losses that are higher on a stronger iterate. The others drop a pixel once it is wrong, or change as they go."""
 
 
 def loss_called(loss: str | Loss) -> Loss:
-    """The loss of that name, or the loss itself.
-
-    Raises:
-        ValueError: when no loss has that name.
-    """
+    """The loss of that name, or the loss itself; a ``ValueError`` where no loss has that name."""
     if not isinstance(loss, str):
         return loss
     if loss not in LOSSES:

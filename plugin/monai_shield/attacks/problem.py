@@ -2,58 +2,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an attack is asked on a batch, and how far it got."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from monai_shield.networks.heads import Head, class_logits, single_output
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is asked of an attack on a batch, checked and on one device; a dimension of 1 broadcasts.
+    """What is asked of an attack on a batch, checked and on one device; a dimension of 1 broadcasts."""
 
-    Args:
-        image: clean image (B,C,spatial).
-        label: class of each pixel (B,spatial), void pixels as background.
-        target: adversarial label (B,spatial), None when the attack is untargeted.
-        void: pixels whose label is unknown (B,spatial).
-        attacked: pixels whose prediction the attack wants to change (B,spatial).
-        support: pixels the perturbation may touch (B,1,spatial), None for all.
-        low: lower bound of intensity per image (B,1,...,1).
-        high: upper bound of intensity per image (B,1,...,1).
-        window: intensity window per image (B,1,...,1), the unit of every budget.
-        index: which image of the data set each one is (B,); seeds its random start.
-        any_other_class: whether, although there is a target, every class but the label counts as fooled.
-    """
+    image: Tensor  # clean image (B,C,spatial)
+    label: Tensor  # class of each pixel (B,spatial), void pixels as background
+    target: Tensor | None  # adversarial label (B,spatial), None when the attack is untargeted
+    void: Tensor  # pixels whose label is unknown (B,spatial)
+    attacked: Tensor  # pixels whose prediction the attack wants to change (B,spatial)
+    support: Tensor | None  # pixels that the perturbation may touch (B,1,spatial), None for all
+    low: Tensor  # lower bound of intensity per image (B,1,...,1)
+    high: Tensor  # upper bound of intensity per image (B,1,...,1)
+    window: Tensor  # intensity window per image (B,1,...,1), the unit of every budget
+    index: Tensor  # which image of the data set each one is (B,); seeds its random start
 
-    image: Tensor
-    label: Tensor
-    target: Tensor | None
-    void: Tensor
-    attacked: Tensor
-    support: Tensor | None
-    low: Tensor
-    high: Tensor
-    window: Tensor
-    index: Tensor
-    any_other_class: bool = False
-
-    def select(self, rows: Tensor) -> Problem:
+    def select(self, rows: Tensor) -> Self:
         """The same problem for the images ``rows`` (b,) only."""
         if len(rows) == len(self.image) and torch.equal(rows, torch.arange(len(rows), device=rows.device)):
             return self  # a volume's label alone takes twice the memory of the volume
-        selected: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            selected[field.name] = value[rows] if isinstance(value, Tensor) else value
-        return Problem(**selected)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        selected: dict[str, Any] = {name: None if value is None else value[rows] for name, value in values.items()}
+        return replace(self, **selected)
 
     def confine(self, perturbation: Tensor) -> Tensor:
         """Zero what lies outside the support (B,C,spatial)."""
@@ -66,7 +48,7 @@ class Problem:
     def not_fooled(self, prediction: Tensor) -> Tensor:
         """Attacked pixels (B,spatial) that are not yet fooled by a prediction (B,spatial): still predicted as their
         label or, with a target, not yet as their adversarial label."""
-        if self.target is None or self.any_other_class:
+        if self.target is None:
             return self.attacked & (prediction == self.label)
         return self.attacked & (prediction != self.target)
 
@@ -84,34 +66,34 @@ class Problem:
         return (values * self.attacked).flatten(1).sum(1) / self.number.clamp(min=1)
 
 
+class AnyOtherClass(Problem):
+    """One that has a target, but where a pixel counts as fooled by every class other than its label."""
+
+    def not_fooled(self, prediction: Tensor) -> Tensor:
+        return self.attacked & (prediction == self.label)
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """How far an attack got with each image of a problem.
+    """How far an attack got with each image of a problem."""
 
-    Args:
-        image: adversarial image (B,C,spatial).
-        steps: steps taken (B,).
-        remaining: share of the attacked pixels that are not yet fooled (B,).
-        success: whether the criterion was met (B,).
-    """
-
-    image: Tensor
-    steps: Tensor
-    remaining: Tensor
-    success: Tensor
+    image: Tensor  # adversarial image (B,C,spatial)
+    steps: Tensor  # steps taken (B,)
+    remaining: Tensor  # share of the attacked pixels that are not yet fooled (B,)
+    success: Tensor  # whether the criterion was met (B,)
 
     @classmethod
-    def before(cls, problem: Problem) -> Outcome:
+    def before(cls, problem: Problem) -> Self:
         """The clean images, before anything was tried."""
         steps = torch.zeros_like(problem.index, dtype=torch.long)
         return cls(problem.image.clone(), steps, steps.double(), steps.bool())
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Outcome]) -> Outcome:
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
         """The outcomes of the parts of a batch as one."""
         return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
-    def take_stronger(self, rows: Tensor, other: Outcome) -> None:
+    def take_stronger(self, rows: Tensor, other: Self) -> None:
         """Of the images ``rows`` (b,) take over, in place, those with which ``other`` got further.
 
         That is where it alone succeeded or, where both did or neither, fewer pixels resist. The steps stay.
@@ -142,12 +124,7 @@ def per_image(values: Tensor, like: Tensor) -> Tensor:
 
 
 def image_generator(seed: int, index: int, stream: int = 0) -> torch.Generator:
-    """Generator on the CPU that belongs to one image of a data set, whatever batch it comes in.
-
-    Args:
-        seed: seed of the whole run.
-        index: which image.
-        stream: set apart draws that must not be the same.
-    """
+    """Generator on the CPU that belongs to the image ``index`` of a data set, whatever batch it comes in; ``stream``
+    sets apart draws that must not be the same."""
     state = np.random.SeedSequence([seed, index, stream]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))

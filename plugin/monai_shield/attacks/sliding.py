@@ -18,6 +18,8 @@ from torch.nn import functional
 from monai_shield.attacks.inputs import with_meta_of
 from monai_shield.networks.heads import single_output
 
+SETTINGS = ("roi_size", "sw_batch_size", "overlap", "mode", "sigma_scale", "padding_mode", "cval")
+
 
 class SlidingWindowNetwork(nn.Module):
     """What :class:`monai.inferers.SlidingWindowInferer` makes of a network, as a network of its own.
@@ -25,7 +27,7 @@ class SlidingWindowNetwork(nn.Module):
     The blended logits are MONAI's own, z = Σ_i w_i · f(x_i) / Σ_i w_i over the windows i that cover a pixel. The
     gradient by the image is that of automatic differentiation through all windows, but in two passes: the forward pass
     keeps no graph; the backward pass computes each batch of windows a second time, with a graph, and pushes
-    w_i / Σ w · ∂L/∂z back through it. So the activations of one batch of windows are held at a time, whatever the size
+    w_i / Σ w · ∂L/∂z back through it. So there are the activations of one batch of windows at a time, whatever the size
     of the volume, for one more forward pass. Windows that the loss does not depend on are skipped.
 
     The gradient reaches the image only, not the network's parameters, and only once (no second derivatives). A network
@@ -40,9 +42,6 @@ class SlidingWindowNetwork(nn.Module):
         sigma_scale: standard deviation of the Gaussian, as a fraction of the window.
         padding_mode: how an image smaller than the window is padded, as :func:`torch.nn.functional.pad` has it.
         cval: value it is padded with when ``padding_mode`` is "constant".
-
-    Raises:
-        ValueError: when ``sw_batch_size`` is not positive.
     """
 
     def __init__(
@@ -59,37 +58,22 @@ class SlidingWindowNetwork(nn.Module):
         super().__init__()
         if sw_batch_size < 1:
             raise ValueError(f"sw_batch_size must be positive, got {sw_batch_size}.")
-        self.network = network
-        self.roi_size = roi_size
-        self.sw_batch_size = sw_batch_size
-        self.overlap = overlap
-        self.mode = mode
-        self.sigma_scale = sigma_scale
-        self.padding_mode = padding_mode
-        self.cval = cval
+        self.network, self.roi_size, self.sw_batch_size, self.overlap = network, roi_size, sw_batch_size, overlap
+        self.mode, self.sigma_scale, self.padding_mode, self.cval = mode, sigma_scale, padding_mode, cval
 
     @classmethod
     def from_inferer(cls, network: nn.Module, inferer: SlidingWindowInferer) -> SlidingWindowNetwork:
-        """The network as ``inferer`` runs it; where the inferer stitches, buffers and shows progress is left out.
-
-        Raises:
-            TypeError: when the inferer does something else, as one that cuts a volume into slices does.
-            ValueError: when the inferer tells the network where its windows lie.
-        """
+        """The network as ``inferer`` runs it; where the inferer stitches, buffers and shows progress is left out. One
+        that does something else, or tells the network where its windows lie, is refused."""
         if type(inferer) not in (SlidingWindowInferer, SlidingWindowInfererAdapt):
             raise TypeError(f"inferer must be a SlidingWindowInferer, got {type(inferer).__name__}.")
         if inferer.with_coord:
             raise ValueError("an inferer with with_coord is not supported.")
-        names = ("roi_size", "sw_batch_size", "overlap", "mode", "sigma_scale", "padding_mode", "cval")
-        return cls(network, **{name: getattr(inferer, name) for name in names})
+        return cls(network, **{name: getattr(inferer, name) for name in SETTINGS})
 
     def forward(self, image: Tensor) -> Tensor:
-        """Blended logits (B,K,spatial) of an image (B,C,spatial); a MetaTensor when the image is one.
-
-        Raises:
-            TypeError: when the network does not return a tensor.
-            ValueError: when its logits do not lie on the window's pixels.
-        """
+        """Blended logits (B,K,spatial) of an image (B,C,spatial); a MetaTensor when the image is one. A ``TypeError``
+        or ``ValueError`` says that the network does not return logits on the window's pixels."""
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
         return with_meta_of(_Blend.apply(plain, self), image)
 
@@ -109,18 +93,8 @@ class _Blend(torch.autograd.Function):
             # MONAI weights them in place
             return logits.clone()
 
-        logits = sliding_window_inference(
-            image,
-            settings.roi_size,
-            settings.sw_batch_size,
-            predict,
-            overlap=settings.overlap,
-            mode=settings.mode,
-            sigma_scale=settings.sigma_scale,
-            padding_mode=settings.padding_mode,
-            cval=settings.cval,
-            with_coord=True,
-        )
+        chosen = {name: getattr(settings, name) for name in SETTINGS}
+        logits = sliding_window_inference(image, predictor=predict, with_coord=True, **chosen)
         ctx.save_for_backward(image)
         ctx.settings, ctx.visits = settings, visits
         assert isinstance(logits, Tensor)  # one in, one out
@@ -133,11 +107,14 @@ class _Blend(torch.autograd.Function):
         settings: SlidingWindowNetwork = ctx.settings
         (first, *_), _ = ctx.visits[0]
         window = tuple(place.stop - place.start for place in first[2:])
-        padding = _padding(image.shape[2:], window)
+        missing = [max(wanted - size, 0) for size, wanted in zip(image.shape[2:], window)]
+        # what MONAI adds to an image smaller than its window, before and after each axis, the last axis first
+        padding = [end for each in reversed(missing) for end in (each // 2, each - each // 2)]
 
         image = image.detach().requires_grad_()
         with torch.enable_grad():
-            padded = _pad(image, padding, settings.padding_mode, settings.cval)
+            value = settings.cval if settings.padding_mode == "constant" else None
+            padded = functional.pad(image, padding, settings.padding_mode, value)
         pixels = padded.detach()
         weight = compute_importance_map(
             window, mode=settings.mode, sigma_scale=settings.sigma_scale, device=image.device, dtype=image.dtype
@@ -184,19 +161,3 @@ class _State:
             if self.random_cuda is not None:
                 torch.cuda.set_rng_state(self.random_cuda, self.device)
             yield
-
-
-def _padding(spatial: Sequence[int], window: Sequence[int]) -> list[int]:
-    """Pixels before and after each axis, the last axis first, that MONAI adds to an image smaller than its window."""
-    padding: list[int] = []
-    for size, wanted in zip(reversed(spatial), reversed(window)):
-        missing = max(wanted - size, 0)
-        padding += [missing // 2, missing - missing // 2]
-    return padding
-
-
-def _pad(image: Tensor, padding: list[int], mode: str, value: float) -> Tensor:
-    """The image (B,C,spatial) padded; itself, as a view, when there is nothing to add."""
-    if not any(padding):
-        return image.view_as(image)
-    return functional.pad(image, padding, mode=mode, value=value if mode == "constant" else None)

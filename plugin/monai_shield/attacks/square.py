@@ -112,34 +112,17 @@ class Square(Attack):
 
 
 def margin(logits: Tensor, problem: Problem, not_fooled: Tensor) -> Tensor:
-    """Σ (z_label − the largest of the other z) over the pixels not yet fooled, over the number of attacked ones, (B,).
-
-    Of one-hot answers it is the share of the pixels not yet fooled.
-
-    Args:
-        logits: logits (B,K,spatial).
-        problem: what is asked.
-        not_fooled: attacked pixels still predicted as their label (B,spatial).
-    """
+    """Σ (z_label − the largest of the other z) over the pixels not yet fooled (B,spatial), over the number of attacked
+    ones, (B,); logits (B,K,spatial). Of one-hot answers it is the share of the pixels not yet fooled."""
     label = problem.label.unsqueeze(1)
     other = logits.scatter(1, label, -math.inf).amax(1)
     return problem.mean((logits.gather(1, label).squeeze(1) - other).double() * not_fooled)
 
 
-#: Parts of the schedule, in ten thousandths, after each of which a square has half the pixels.
-_HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-
-
 def square_side(p: float, shape: Sequence[int], progress: float) -> int:
-    """Side of a square (in 3D a cube) with the share p of the pixels, halved after 0.1, 0.5, 2, 5, 10, 20, 40, 60 and
-    80 % of the schedule; one pixel at least.
-
-    Args:
-        p: share of the pixels of the first squares.
-        shape: size of the image (spatial).
-        progress: share of the schedule that is over.
-    """
-    halvings = bisect_left(_HALVED_AFTER, int(1e4 * progress))
+    """Side of a square (in 3D a cube), one pixel at least. It has the share p of the pixels of an image (spatial); that
+    is halved after 0.1, 0.5, 2, 5, 10, 20, 40, 60 and 80 % of the schedule. ``progress`` is the share that is over."""
+    halvings = bisect_left((10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000), int(1e4 * progress))
     return max(round((p / 2**halvings * math.prod(shape)) ** (1 / len(shape))), 1)
 
 

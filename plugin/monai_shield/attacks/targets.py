@@ -25,7 +25,6 @@ class Background:
     """Rule A: everything is background."""
 
     def __call__(self, label: Tensor, logits: Tensor) -> Tensor:
-        """Adversarial label (B,spatial) of ``label`` (B,spatial)."""
         return torch.zeros_like(label)
 
 
@@ -45,7 +44,6 @@ class Exchange:
             raise ValueError(f"classes must be two different ones, got {self.classes}.")
 
     def __call__(self, label: Tensor, logits: Tensor) -> Tensor:
-        """Adversarial label (B,spatial) of ``label`` (B,spatial)."""
         adversarial = label.clone()
         for image, changed in zip(label, adversarial):
             pair = _most_frequent(image, 2) if self.classes is None else list(self.classes)
@@ -71,7 +69,6 @@ class Dilate:
     iterations: int = 6
 
     def __call__(self, label: Tensor, logits: Tensor) -> Tensor:
-        """Adversarial label (B,spatial) of ``label`` (B,spatial)."""
         pool = functional.max_pool2d if label.ndim == 3 else functional.max_pool3d
         adversarial = label.clone()
         for image, changed in zip(label, adversarial):
@@ -88,7 +85,6 @@ class RunnerUp:
     """The class with the highest clean logit but for the label: the second best wherever the network is right."""
 
     def __call__(self, label: Tensor, logits: Tensor) -> Tensor:
-        """Adversarial label (B,spatial) of ``label`` (B,spatial)."""
         return logits.scatter(1, label.unsqueeze(1), -math.inf).max(1).indices  # argmax takes twice as long
 
 
@@ -101,19 +97,8 @@ TARGETS: dict[str, Callable[[], TargetRule]] = {
 
 
 def adversarial_label(target: Target, label: Tensor, logits: Tensor) -> Tensor:
-    """Adversarial label that ``target`` asks for.
-
-    Args:
-        target: name of a rule, a rule, or the adversarial label itself.
-        label: label (B,spatial).
-        logits: logits on the clean image (B,K,spatial).
-
-    Returns:
-        adversarial label (B,spatial); one that was given, (B,1,spatial) or (B,spatial), as it is.
-
-    Raises:
-        ValueError: when no rule has that name.
-    """
+    """Adversarial label of the label (B,spatial) under logits on the clean image (B,K,spatial): (B,spatial), or as it
+    is where the target is an adversarial label itself."""
     if isinstance(target, Tensor):
         return target
     check_target(target)
@@ -122,11 +107,7 @@ def adversarial_label(target: Target, label: Tensor, logits: Tensor) -> Tensor:
 
 
 def check_target(target: Target | None) -> None:
-    """Check that a target given by its name is there.
-
-    Raises:
-        ValueError: when no rule has that name.
-    """
+    """Refuse, with a ``ValueError``, the name of a rule that is not there."""
     if isinstance(target, str) and target not in TARGETS:
         raise ValueError(f"no target rule {target!r}; there are {', '.join(sorted(TARGETS))}.")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from monai_shield.attacks.base import Attack, Examples
+from monai_shield.attacks.base import Attack, Examples, Index, Pixels
 from monai_shield.attacks.crafting import crafting
 from monai_shield.attacks.inputs import plain
 from monai_shield.attacks.loop import outcome_at
@@ -22,14 +22,8 @@ from monai_shield.utils import first_line
 
 
 class MeanNetwork(nn.Module):
-    """Mean of the logits of several networks with the same classes.
-
-    The mean of the logits, as it led to images that mislead other networks more often than the mean of the softmax or
-    of the losses (Dong et al. 2018, arXiv 1710.06081).
-
-    Args:
-        networks: each (B,C,spatial) to logits (B,K,spatial).
-    """
+    """Mean of the logits of several networks with the same classes; that led to images which mislead other networks
+    more often than the mean of the softmax or of the losses (Dong et al. 2018, arXiv 1710.06081)."""
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -56,10 +50,6 @@ class Transfer(Attack):
         attack: the attack.
         substitutes: network or networks it is crafted on, with the channels and classes of the one that is judged, on
             its device.
-
-    Raises:
-        TypeError: when ``attack`` is not an attack or a substitute not a module.
-        ValueError: when there is no substitute.
 
     Example::
 
@@ -101,19 +91,9 @@ class Transfer(Attack):
         """PGD with these settings, crafted on the network itself."""
         return cls(PGD(**settings), network)
 
-    def pose(
-        self,
-        network: nn.Module,
-        image: Tensor,
-        label: Tensor | None,
-        mask: Tensor | None,
-        index: Sequence[int] | None,
-    ) -> Problem:
-        """What is asked of the attack on the substitutes; the label is the network's own prediction by default.
-
-        Raises:
-            ValueError: when a substitute cannot take the image, or has another number of classes than the network.
-        """
+    def pose(self, network: nn.Module, image: Tensor, label: Pixels, mask: Pixels, index: Index) -> Problem:
+        """What is asked of the attack on the substitutes; the label is the network's own prediction by default. A
+        ``ValueError`` names a substitute that cannot take the image or has other classes than the network."""
         with self._guarded(image.device) as substitutes:
             with torch.no_grad():
                 clean = logits_of(network, plain(image))

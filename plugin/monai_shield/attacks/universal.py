@@ -3,7 +3,7 @@
 """One perturbation for a whole set of images."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from pathlib import Path
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from typing_extensions import Self
 
 from monai_shield.attacks.ball import NORMS, Ball, unit_noise
-from monai_shield.attacks.base import Attack, Examples
+from monai_shield.attacks.base import Attack, Examples, Pixels
 from monai_shield.attacks.crafting import crafting
 from monai_shield.attacks.inputs import entry_of
 from monai_shield.attacks.loop import Loss, Steepest, finite_gradient, outcome_at
@@ -28,6 +28,7 @@ from monai_shield.info import Info
 from monai_shield.utils import first_line, read_weights, save_tensors, seed_torch
 
 EPOCH_STREAM = 3  # set apart from the draws of the attacks, which may have the same seed
+Batch = Tensor | Mapping[str, Any]
 STATE = {"perturbation", "velocity", "history", "settings"}
 WITHOUT_EFFECT_ON_FIT = {"perturbation", "history", "epochs", "stop_share", "criterion"}
 
@@ -37,25 +38,24 @@ class UniversalPerturbation(Attack):
     """One perturbation that is added to every image (Moosavi-Dezfooli et al. 2017, arXiv 1610.08401; of segmentation
     networks: Metzen et al. 2017, arXiv 1704.05712).
 
-    :meth:`fit` learns it on one set of images, the attack then adds it to images that it has never seen, without a
-    gradient of them: image + window · r, within bounds and mask. It is learned by projected stochastic steps over
-    batches (Shafahi et al. 2020, arXiv 1811.11304), with the momentum of MI-FGSM (Dong et al. 2018, arXiv 1710.06081)
-    and Π the projection onto the ball ‖r‖ ≤ epsilon::
+    :meth:`fit` learns it on one set of images. The attack adds it to images that it has never seen, without a gradient
+    of them: image + window · r, within bounds and mask. It is learned by projected stochastic steps over batches
+    (Shafahi et al. 2020, arXiv 1811.11304), with the momentum of MI-FGSM (Dong et al. 2018, arXiv 1710.06081) and Π the
+    projection onto the ball ‖r‖ ≤ epsilon, from r = 0 to the last iterate::
 
         g ← mean over the batch of window · ∇L(clamp(image + window · r)),    v ← momentum · v + g / ‖g‖₁
         r ← Π(r + step · sign v)       norm "linf"
         r ← Π(r + step · v / ‖v‖₂)     norm "l2"
 
-    from r = 0 to the last iterate. The gradient is that at the image within its bounds, as PGD takes it; through the
-    clamp a pixel that is cut off there would have none. L is as in :class:`~monai_shield.attacks.pgd.PGD`. Shafahi et
-    al. cut L so that no image outweighs the others; the loss "jensen_shannon" is bounded by itself.
-
-    Images of another size than those it was learned on are refused. An image with nothing to attack stays as it is.
+    The gradient is that at the image within its bounds, as PGD takes it: through the clamp a pixel that is cut off
+    would have none. L is as in :class:`~monai_shield.attacks.pgd.PGD`. Shafahi et al. cut L so that no image outweighs
+    the others; the loss "jensen_shannon" is bounded by itself. Images of another size than those it was learned on are
+    refused. An image with nothing to attack stays as it is.
 
     Args:
         epsilon: budget, as a fraction of the window.
-        perturbation: r (C,spatial), in units of the window, or the file that :meth:`save` or a checkpoint of
-            :meth:`fit` wrote; None for one that has still to be fitted. One outside the ball is refused.
+        perturbation: r (C,spatial) within the ball, in units of the window, or the file that :meth:`save` or
+            :meth:`fit` wrote; None for one that has still to be fitted.
         norm: norm of the budget, "linf" or "l2".
         step_size: length of a step, as a fraction of the window; by default epsilon / 10.
         momentum: share of the sum of past gradients that is kept; 0 for the gradient itself.
@@ -68,9 +68,6 @@ class UniversalPerturbation(Attack):
 
     Attributes:
         history: mean share of the attacked pixels not yet fooled, of each epoch of :meth:`fit` while it went on.
-
-    Raises:
-        FileNotFoundError: when the file of the perturbation is missing.
 
     Example::
 
@@ -106,7 +103,7 @@ class UniversalPerturbation(Attack):
         self._velocity: Tensor | None = None
         if isinstance(self.perturbation, str | PathLike):
             state = _read(self.perturbation)
-            self.perturbation, self.history = state["perturbation"], list(state["history"])
+            self.perturbation, self.history = state["perturbation"], state["history"]
         if self.perturbation is not None:
             self._check_perturbation(self.perturbation)
 
@@ -119,7 +116,7 @@ class UniversalPerturbation(Attack):
     def fit(
         self,
         network: nn.Module,
-        batches: Iterable[Tensor | Mapping[str, Any]],
+        batches: Iterable[Batch],
         *,
         key_image: str = "image",
         key_label: str | None = None,
@@ -127,9 +124,7 @@ class UniversalPerturbation(Attack):
         checkpoint: str | PathLike[str] | None = None,
         progress: bool = True,
     ) -> Self:
-        """Learn the perturbation, from the beginning or from a checkpoint.
-
-        The network, and the global random state, are afterward as they were.
+        """Learn the perturbation. The network and the global random state are afterward as they were.
 
         Args:
             network: network to attack, as in :meth:`__call__`; the images are moved to its device.
@@ -141,9 +136,6 @@ class UniversalPerturbation(Attack):
             checkpoint: file that is written after each epoch. Where it is there already, learning goes on from it: a
                 run that was killed, or ``epochs`` that were raised. One file is for one network and one set of images.
             progress: whether to show a progress bar.
-
-        Returns:
-            the attack itself.
 
         Raises:
             TypeError: when the network is not a module, or a batch is neither images nor a dictionary.
@@ -182,37 +174,28 @@ class UniversalPerturbation(Attack):
         return self
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write what :meth:`state_dict` returns to a file, whole or not at all."""
-        save_tensors(self.state_dict(), Path(path))
-
-    def state_dict(self) -> dict[str, Any]:
-        """The "perturbation" (C,spatial), and what :meth:`fit` goes on with: "velocity", "history" and "settings".
-
-        Raises:
-            RuntimeError: when there is none yet.
-        """
-        return {
+        """Write the perturbation, and what :meth:`fit` goes on with, to a file, whole or not at all."""
+        state = {
             "perturbation": self._fitted().cpu().clone(),
             "velocity": None if self._velocity is None else self._velocity.cpu().clone(),
-            "history": list(self.history),
+            "history": self.history,
             "settings": self._settings(),
         }
+        save_tensors(state, Path(path))
 
     def _run(self, network: nn.Module, problem: Problem) -> Outcome:
-        perturbation = self._fitted()
-        _check_size(perturbation, problem)
-        image = self._added(perturbation.to(problem.image), problem)
+        image = self._added(self._fitted().to(problem.image), problem)
         image = torch.where(per_image(problem.number > 0, image), image, problem.image)
         return outcome_at(network, image, problem, self.success_criterion())
 
-    def _adversarial_label(self, label: Tensor, logits: Tensor) -> Tensor:
-        adversarial = super()._adversarial_label(label, logits)
+    def _adversarial_label(self, target: Target, label: Tensor, logits: Tensor) -> Tensor:
+        adversarial = super()._adversarial_label(target, label, logits)
         return adversarial.expand(len(label), *adversarial.shape[1:]) if len(adversarial) == 1 else adversarial
 
     def _learn(
         self,
         network: nn.Module,
-        batches: Iterable[tuple[Tensor, Tensor | None, Tensor | None]],
+        batches: Iterable[tuple[Tensor, Pixels, Pixels]],
         perturbation: Tensor | None,
         rule: Steepest,
         progress: float,
@@ -223,8 +206,6 @@ class UniversalPerturbation(Attack):
         for image, label, mask in batches:
             problem = self.pose(network, image, label, mask, None)
             perturbation = torch.zeros_like(problem.image[0]) if perturbation is None else perturbation.to(image.device)
-            _check_size(perturbation, problem)
-
             adversarial = self._added(perturbation, problem).requires_grad_()
             logits = logits_of(network, adversarial)
             not_fooled = problem.not_fooled(logits.detach().argmax(1))
@@ -248,6 +229,9 @@ class UniversalPerturbation(Attack):
 
     def _added(self, perturbation: Tensor, problem: Problem) -> Tensor:
         """The images (B,C,spatial) with the perturbation (C,spatial), within bounds, support and ball."""
+        here, there = tuple(perturbation.shape), tuple(problem.image.shape[1:])
+        if here != there:
+            raise ValueError(f"the universal perturbation is for images {here}, got {there}.")
         image = problem.image + problem.confine(perturbation * problem.window)
         return Ball(self.epsilon, self.norm).project(image, problem)
 
@@ -274,7 +258,7 @@ class UniversalPerturbation(Attack):
             raise ValueError(f"checkpoint '{checkpoint}' has {len(state['history'])} epochs, not {self.epochs}.")
         self._check_perturbation(state["perturbation"])
         self.perturbation, self._velocity = state["perturbation"], state["velocity"]
-        self.history = list(state["history"])
+        self.history = state["history"]
 
     def _settings(self) -> dict[str, str]:
         """The settings that a fit depends on, as words."""
@@ -290,18 +274,10 @@ def _of_perturbation(problem: Problem) -> Problem:
     return replace(first, image=clean, support=None, low=-math.inf * one, high=math.inf * one, window=one)
 
 
-def _check_size(perturbation: Tensor, problem: Problem) -> None:
-    here, there = tuple(perturbation.shape), tuple(problem.image.shape[1:])
-    if here != there:
-        raise ValueError(f"the universal perturbation is for images {here}, got {there}.")
-
-
-def _parts(
-    batch: Tensor | Mapping[str, Any], keys: tuple[str, str | None, str | None], device: torch.device
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def _parts(batch: Batch, keys: Sequence[str | None], device: torch.device) -> tuple[Tensor, Pixels, Pixels]:
     """Image, label and mask of a batch, the image on the device."""
     if isinstance(batch, Tensor):
-        batch = {keys[0]: batch}
+        batch = {str(keys[0]): batch}
     if not isinstance(batch, Mapping):
         raise TypeError(f"a batch must be images or a dictionary, got {type(batch).__name__}.")
     image, label, mask = (entry_of(batch, key) for key in keys)

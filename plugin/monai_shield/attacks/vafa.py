@@ -3,6 +3,7 @@
 """The volumetric adversarial frequency attack: an image quantized block by block in the frequency domain."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,10 +31,9 @@ class VAFA(Attack):
         c ← q · round(c / q),    q ← clamp(q + step · sign ∂/∂q [L − ssim_weight · (1 − SSIM)], q_min, q_max)
 
     from q = q_max on, with L the loss of the network on the image and SSIM the structural similarity of it and the
-    clean image. The gradient goes through :func:`smooth_round`, the image itself is rounded in earnest and cut to the
-    bounds, where the paper stretches each slice to [0, 1]. What bounds the perturbation is q_max: its L2 norm is at
-    most √n · q_max / 2 for n pixels and channels, those that were filled up included. Success is that of an untargeted
-    attack.
+    clean image. The gradient goes through :func:`smooth_round`; the image itself is rounded and cut to the bounds,
+    where the paper stretches each slice to [0, 1]. q_max bounds the perturbation: its L2 norm is at most √n · q_max / 2
+    for n pixels and channels, those that were filled up included. Success is that of an untargeted attack.
 
     Args:
         q_max: largest q, as a fraction of the window.
@@ -100,19 +100,14 @@ class VAFA(Attack):
 
 @dataclass
 class Requantize(StepRule):
-    """Step rule of :class:`VAFA`: hands the gradient on from the image to the table of the q, and makes the next image
-    from the next table.
-
-    Args:
-        attack: whose settings it takes. Over its ``max_steps`` the rounding that the gradient goes through gets harder.
-    """
+    """Step rule of an attack :class:`VAFA`: hands the gradient on from the image to the table of the q, and makes the
+    next image from the next table. The rounding that the gradient goes through gets harder with each step."""
 
     attack: VAFA
 
     def __call__(self, image: Tensor, gradient: Tensor, value: Tensor, problem: Problem) -> Tensor:
         settings = self.attack
-        table = self.memory["table"] if self.memory else self.first_table(problem)
-        table = table.requires_grad_()
+        table = (self.memory["table"] if self.memory else self.first_table(problem)).requires_grad_()
         image = self.quantized(table, problem, softness=0.1 * (1 - self.taken / settings.max_steps))
         objective = (image * gradient).sum() - settings.ssim_weight * self._dissimilarity(image, problem).sum()
         (slope,) = torch.autograd.grad(objective, table)
@@ -126,13 +121,8 @@ class Requantize(StepRule):
         return torch.full_like(filled_up(problem.image, self.attack.block_size), self.attack.q_max)
 
     def quantized(self, table: Tensor, problem: Problem, softness: float = 0.1) -> Tensor:
-        """The clean image quantized by a table (B,C,spatial of whole blocks), within bounds and support, (B,C,spatial).
-
-        Args:
-            table: q of each coefficient, where :func:`block_dct` has it.
-            problem: what is asked.
-            softness: of the rounding that the gradient goes through.
-        """
+        """The clean image (B,C,spatial) quantized by a table of the q of each coefficient (B,C,spatial, whole blocks),
+        within bounds and support; ``softness`` is that of the rounding that the gradient goes through."""
         size = self.attack.block_size
         coefficients = block_dct(filled_up((problem.image - problem.low) / problem.window, size), size)
         change = block_idct(quantize(coefficients, table, softness) - coefficients, size)
@@ -175,16 +165,12 @@ def block_idct(coefficients: Tensor, size: int) -> Tensor:
 
 
 def quantize(values: Tensor, table: Tensor, softness: float = 0.1) -> Tensor:
-    """q · round(c / q) of values c by a table of the q, all positive and of the same shape.
-
-    The gradient with respect to q is that of q · :func:`smooth_round` (c / q).
-    """
-    hard_and_soft = BPDA(
-        lambda table: table * torch.round(values / table),
-        lambda table: table * smooth_round(values / table, softness),
+    """q · round(c / q) of values c by a table of the q, all positive and of the same shape. The gradient by q is that
+    of q · :func:`smooth_round` (c / q)."""
+    rounded: Callable[[Tensor], Tensor] = BPDA(
+        lambda q: q * torch.round(values / q), lambda q: q * smooth_round(values / q, softness)
     )
-    quantized: Tensor = hard_and_soft(table)
-    return quantized
+    return rounded(table)
 
 
 def smooth_round(values: Tensor, softness: float) -> Tensor:
@@ -192,9 +178,7 @@ def smooth_round(values: Tensor, softness: float) -> Tensor:
 
         ⌊u⌋ + (1 + tanh(k (u − ⌊u⌋ − 0.5)) / (1 − softness)) / 2,    k = log(2 / softness − 1)
 
-    Args:
-        values: values u.
-        softness: in (0, 1), toward 0 the hard rounding. Below 1e-6 it is as 1e-6.
+    of values u; the softness is in (0, 1), toward 0 the hard rounding, and below 1e-6 as 1e-6.
     """
     softness = max(softness, 1e-6)
     whole = values.floor()
