@@ -7,6 +7,7 @@ from reproduction.data import StudyData
 from reproduction.dcgan import dcgan_critic, dcgan_generator
 from reproduction.defense_gan import DefenseGAN, resample
 from reproduction.grid import Grid, StudySettings
+from reproduction.paper import paper_study
 from reproduction.parts import AttackPart, DetectorPart, TargetPart
 from reproduction.rearranged import RolledNetwork, ShuffledNetwork, circular_padding
 from reproduction.robust_targets import AdversarialTarget, DistilledTarget

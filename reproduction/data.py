@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The slices that a study trains on, calibrates on and attacks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -32,7 +32,7 @@ class StudyData:
         val: of those that thresholds are chosen on.
         test: of those that are attacked.
         preprocessing: from file to network, of "image" and "label".
-        structures: names of the classes, background left out.
+        structures: names of the classes, background left out; a label map has them as its keys.
         slices_per_volume: number of slices of a test scan, evenly spaced. Those of a number are among those of three
             times that number.
         slicing: how scans become slices; its foreground is also that of the attacks.
@@ -47,7 +47,7 @@ class StudyData:
         val: Sequence[Mapping[str, Any]],
         test: Sequence[Mapping[str, Any]],
         preprocessing: Compose,
-        structures: Sequence[str],
+        structures: Iterable[str],
         slices_per_volume: int,
         slicing: Slicing = SLICING,
     ) -> None:

@@ -17,10 +17,10 @@ class RolledNetwork(nn.Module):
 
     Args:
         network: from and to (B, C, H, W[, D]).
-        shifts: pixels along each spatial axis.
+        shifts: pixels along each spatial axis, or a share of its length where they are less than 1.
     """
 
-    def __init__(self, network: nn.Module, shifts: Sequence[int]) -> None:
+    def __init__(self, network: nn.Module, shifts: Sequence[float]) -> None:
         super().__init__()
         self.network = network
         self.shifts = tuple(shifts)
@@ -36,8 +36,9 @@ class RolledNetwork(nn.Module):
         if image.ndim - 2 != len(self.shifts):
             raise ValueError(f"shifts {self.shifts} for an image of shape {tuple(image.shape)}.")
         axes = tuple(range(2, image.ndim))
-        output = self.network(torch.roll(image, self.shifts, axes))
-        return torch.roll(output, tuple(-shift for shift in self.shifts), axes)
+        pixels = tuple(int(s * n if abs(s) < 1 else s) for s, n in zip(self.shifts, image.shape[2:]))
+        output = self.network(torch.roll(image, pixels, axes))
+        return torch.roll(output, tuple(-shift for shift in pixels), axes)
 
     def extra_repr(self) -> str:
         return f"shifts={self.shifts}"

@@ -4,6 +4,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
@@ -19,23 +20,23 @@ from reproduction.summary import DefenseSummary
 from reproduction.tables import defense_tables, write_rows
 
 
-def run_defense_study(study: DefenseStudy, **more: Any) -> None:
+def run_defense_study(study: DefenseStudy, dataset: str | Path) -> None:
     """
-    Run it (or go on with it), write its results beside its cells, as JSON and as one CSV file a table, and show them.
+    Run a study or continue it, write its results beside its cells, as JSON and as one CSV file a table, and show them.
 
     Args:
-        study: it.
-        more: anything else to be remembered of the run.
+        study: targets, attacks and defenses.
+        dataset: folder of the data set; its name is recorded.
     """
     with distributed():
         or_exit(study.run)
         if idist.get_rank() == 0:
-            or_exit(_write_defenses, study, more)
+            or_exit(_write_defenses, study, Path(dataset).name)
 
 
-def _write_defenses(study: DefenseStudy, more: dict[str, Any]) -> None:
-    facts = provenance(study.device, seed=study.settings.seed, processes=idist.get_world_size(), **more)
-    facts |= study.diary.summary()
+def _write_defenses(study: DefenseStudy, dataset: str) -> None:
+    run = {"seed": study.settings.seed, "processes": idist.get_world_size(), "dataset": dataset}
+    facts = provenance(study.device, **run) | study.diary.summary()
     tables = DefenseSummary(study).as_dict()
     results = _rounded(plain(tables | {"settings": study.settings_as_dict(), "provenance": facts}))
     with atomic_path(study.output_dir / "results.json") as temporary:

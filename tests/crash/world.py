@@ -147,25 +147,20 @@ def _scan(path: Path, kind: int, seed: int) -> None:
 
 def _overlays() -> dict[str, Any]:
     """What makes a bundle's commands short."""
-    paper = json.loads((REPOSITORY / "configs" / "studies" / "paper.json").read_text())
-    parts = {
-        "targets": ["UNet"],
-        "attacks": ["DAG A", "PGD 4/255"],
-        "detectors": ["UNet spatial", "UNet shifted"],
-        "baselines": ["radial log power, Mahalanobis"],
-    }
-    study: dict[str, Any] = {kind: {name: paper[kind][name] for name in names} for kind, names in parts.items()}
-    study |= {
+    study: dict[str, Any] = {
         "dataset_dir": "brains",
         "label_map": TISSUES,
         "spatial_size": [48, 48],
         "seeds": 1,
-        "device": "$torch.device('cpu')",
-        "reformers": {"UNet": "UNet spatial"},
-        "defenses": {"1": ["UNet spatial", "UNet"]},
-        "comparisons": [["UNet shifted", "UNet spatial"]],
-        "hardened": {},
-        "rivals": {},
+        "device": "cpu",
+        "only": {
+            "targets": ["UNet"],
+            "attacks": ["DAG A", "PGD 4/255"],
+            "detectors": ["UNet spatial", "UNet shifted"],
+            "baseline_detectors": ["radial log power, Mahalanobis"],
+            "robust_targets": [],
+            "baseline_defenses": [],
+        },
     }
     pgd = {"_target_": "monai_shield.attacks.PGD", "epsilon": 0.03, "max_steps": 2, "confine_to_mask": True}
     dag = {"_target_": "monai_shield.attacks.DAG", "target": "background", "step": 0.5, "norm": "l2", "max_steps": 3}

@@ -2,15 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A study of defenses by its config, from the command line: two processes write what one writes."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +15,13 @@ import pytest
 from reproduction.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
-CONFIG = "configs/studies/paper_smoke.json"
-PARTS = {
+CONFIG = ROOT / "configs" / "studies" / "paper_smoke.json"
+ONLY = {
     "targets": ["UNet"],
     "attacks": ["DAG A", "PGD 4/255"],
     "detectors": ["UNet spatial", "UNet shifted"],
     "baseline_detectors": ["radial log power, Mahalanobis", "prediction consistency"],
+    "reformers": ["UNet"],
 }
 
 
@@ -34,28 +32,24 @@ def refuse(constant: str) -> None:
 @pytest.fixture
 def config(brain_folder: Path, tmp_path: Path) -> Path:
     """What is laid over the smoke test: a few of its parts, on small brains."""
-    paper = json.loads((ROOT / "configs" / "studies" / "paper.json").read_text())
-    overlay: dict[str, Any] = {kind: {name: paper[kind][name] for name in names} for kind, names in PARTS.items()}
-    overlay |= {
+    overlay = {
         "dataset_dir": str(brain_folder),
         "label_map": {"dark": [1], "middle": [2], "bright": [3]},
         "spatial_size": [48, 48],
         "seeds": 2,
-        "reformers": {"UNet": "UNet spatial"},
-        "defenses": {"1": ["UNet spatial", "UNet"], "2": ["UNet shifted", "UNet"]},
-        "comparisons": [["UNet shifted", "UNet spatial"]],
+        "only": ONLY,
     }
     path = tmp_path / "overlay.json"
     path.write_text(json.dumps(overlay))
     return path
 
 
-def start(config: Path, folder: Path, launcher: list[str]) -> subprocess.Popen[str]:
+def start(config: Path, folder: Path, launcher: list[str], place: Path = ROOT) -> subprocess.Popen[str]:
     arguments = ["-m", "monai.bundle", "run", "study", "--config_file", f"['{CONFIG}','{config}']"]
-    plugin = os.pathsep.join([str(ROOT / "plugin"), os.environ.get("PYTHONPATH", "")])
+    plugin = os.pathsep.join([str(ROOT / "plugin"), str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, *launcher, *arguments, "--run_dir", str(folder)],
-        cwd=ROOT,
+        cwd=place,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": plugin, "CUDA_VISIBLE_DEVICES": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -66,7 +60,9 @@ def start(config: Path, folder: Path, launcher: list[str]) -> subprocess.Popen[s
 def test_two_processes_write_what_one_writes(config: Path, tmp_path: Path) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     runs = {"one": [], "two": torchrun}
-    processes = {name: start(config, tmp_path / name, launcher) for name, launcher in runs.items()}
+    # the configs find each other from anywhere
+    places = {"one": tmp_path, "two": ROOT}
+    processes = {name: start(config, tmp_path / name, launcher, places[name]) for name, launcher in runs.items()}
     shown = {name: process.communicate(timeout=500)[0] for name, process in processes.items()}
     for name, process in processes.items():
         assert process.returncode == 0, shown[name][-3000:]
