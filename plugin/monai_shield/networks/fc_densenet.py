@@ -34,7 +34,6 @@ class FCDenseNet(nn.Module):
         growth_rate: feature maps that a layer adds.
         init_features: feature maps of the first convolution.
         dropout: probability that an element is dropped after a convolution.
-        act: activation type and arguments.
         norm: normalization type and arguments.
 
     Raises:
@@ -52,7 +51,6 @@ class FCDenseNet(nn.Module):
         growth_rate: int = 16,
         init_features: int = 48,
         dropout: float = 0.2,
-        act: str | tuple = "RELU",
         norm: str | tuple = "BATCH",
     ) -> None:
         super().__init__()
@@ -63,7 +61,7 @@ class FCDenseNet(nn.Module):
 
         def layer(inputs: int, outputs: int, kernel_size: int = 3) -> nn.Sequential:
             return nn.Sequential(
-                ADN("NA", inputs, act=act, norm=norm, norm_dim=spatial_dims),
+                ADN("NA", inputs, act="RELU", norm=norm, norm_dim=spatial_dims),
                 Convolution(
                     spatial_dims, inputs, outputs, kernel_size=kernel_size, act=None, norm=None, dropout=dropout
                 ),
@@ -139,7 +137,6 @@ class FCDenseNet103(FCDenseNet):
         in_channels: int,
         out_channels: int,
         dropout: float = 0.2,
-        act: str | tuple = "RELU",
         norm: str | tuple = "BATCH",
     ) -> None:
         super().__init__(
@@ -152,6 +149,5 @@ class FCDenseNet103(FCDenseNet):
             growth_rate=16,
             init_features=48,
             dropout=dropout,
-            act=act,
             norm=norm,
         )
