@@ -68,7 +68,7 @@ study-networks: ## take over the networks of a study (FROM, TO), without what tr
 	test -d $(FROM)/cells
 	rm -rf $(TO)/networks
 	mkdir -p $(TO)/networks
-	tar -C $(FROM)/cells -cf - --exclude='*.csv' --exclude='*.checkpoint' targets detectors rivals | tar -C $(TO)/networks -xf -
+	tar -C $(FROM)/cells -cf - --exclude='*.csv' --exclude='*.checkpoint' targets detectors baseline_defenses | tar -C $(TO)/networks -xf -
 
 study-report: $(VENV)/installed ## figures, pages and tables of reproduction/results, from each results.json and spectra.npz
 	$(BIN)/python -m reproduction report reproduction/results

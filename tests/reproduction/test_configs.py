@@ -1,7 +1,6 @@
 # SPDX-FileCopyrightText: The monai-shield authors.
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from monai.bundle import ConfigParser
 from monai_shield.attacks import DAG, Attack, FrozenNetwork
 from monai_shield.detectors import Detector
 from monai_shield.evaluation import AttackStudy
-from monai_shield.evaluation.cells import file_name
 from monai_shield.networks import FCDenseNet, MagNetAutoencoderI, MagNetAutoencoderII, SegNet
 from reproduction.published import PAPER_AUC
 from reproduction.rearranged import RolledNetwork
@@ -53,7 +51,6 @@ def test_the_names_in_its_table_tell_the_settings(config):
 
 
 PAPERS = ["paper", "paper_compact", "paper_smoke"]
-NETWORKS = ROOT / "reproduction" / "results" / "further" / "networks"
 TABLE_1 = [
     ("AE I", MagNetAutoencoderI, "space"),
     ("AE II", MagNetAutoencoderII, "space"),
@@ -163,22 +160,6 @@ def test_networks_have_the_size_of_the_paper(parse):
     assert found["UNet spatial"] == found["UNet shifted"] == pytest.approx(31.0e6, rel=0.01)
     assert found["DenseNet spatial"] == pytest.approx(9.3e6, rel=0.01)
     assert (found["AE I"], found["AE II"]) == (310, 142)
-
-
-def test_the_networks_that_are_shared_are_those_of_the_compact_study(parse):
-    study = parse("paper_compact").get_parsed_content("defense_study")
-    makers = {f"targets/{file_name(name)}": part.network for name, part in study.grid.every_target.items()}
-    makers |= {f"rivals/{file_name(name)}": part.generator for name, part in study.grid.baseline_defenses.items()}
-    size = study.data.val_images.shape[2:]
-    for name, part in study.grid.detectors.items():
-        makers[f"detectors/{file_name(name)}/0"] = partial(
-            part.detector, size, 1, study.settings.seed, torch.device("cpu")
-        )
-    files = {path.relative_to(NETWORKS): path for path in NETWORKS.rglob("*.pt")}
-    assert {"targets", "detectors", "rivals"} == {path.parts[0] for path in files}
-    for name, path in files.items():
-        state = torch.load(path, weights_only=True)["cells"]["state"]
-        makers[str(name).partition(".")[0]]().load_state_dict(state)
 
 
 def test_compact_networks_are_compact(parse):
