@@ -52,9 +52,8 @@ class Stage:
         temporary = self.folder / "tmp"
         for folder in (temporary, self.out.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        path = os.pathsep.join(
-            [str(HERE / "sitecustomize"), str(REPOSITORY / "plugin"), os.environ.get("PYTHONPATH", "")]
-        )
+        folders = [HERE / "sitecustomize", REPOSITORY / "plugin", REPOSITORY]
+        path = os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])
         settings = {"PYTHONPATH": path, "TMPDIR": str(temporary), "CRASH_ROOT": str(self.folder)}
         settings |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "120"}
         with (self.folder / log).open("ab") as stream:
