@@ -180,28 +180,33 @@ def test_beside_packages_lies_nothing_of_this_repository(installed, monkeypatch)
 
 def test_the_demo_takes_the_repository_s_own_bundle(copy, tmp_path, monkeypatch):
     """Also where a folder of the same name is nearer; a copy of the plugin asks."""
-    import monai_shield.report
+    import monai_shield.demo.story as story
+
+    class Begun(Exception):
+        """The demo has got as far as its first step."""
 
     opened = []
 
-    class Seen(monai_shield.report.Demo):
-        def run(self):
-            opened.append(self.configs)
-            raise KeyboardInterrupt
+    def begin(*_):
+        raise Begun
 
-    monkeypatch.setattr(monai_shield.report, "Demo", Seen)
-    with pytest.raises(KeyboardInterrupt):
+    def require(bundle, trust):
+        require_trust(bundle, trust)
+        opened.append(Path(bundle))
+
+    monkeypatch.setattr(story, "require_trust", require)
+    monkeypatch.setattr(story, "cohort_subject", begin)
+    with pytest.raises(Begun):
         demo(str(tmp_path / "demo"))
-    assert opened == [OWN / "configs"]
-    monkeypatch.setattr(
-        module, "__file__", str(tmp_path / "site-packages" / "monai_shield" / "command_line" / "trust.py")
-    )
+    assert opened == [OWN]
+    elsewhere = tmp_path / "site-packages" / "monai_shield" / "command_line" / "trust.py"
+    monkeypatch.setattr(module, "__file__", str(elsewhere))
     with pytest.raises(BundleTrustError, match=str(copy)):
         demo(str(tmp_path / "demo"))
-    assert len(opened) == 1
-    with pytest.raises(KeyboardInterrupt):
+    assert opened == [OWN]
+    with pytest.raises(Begun):
         demo(str(tmp_path / "demo"), trust=True)
-    assert opened[1] == copy / "configs"
+    assert opened == [OWN, copy]
 
 
 def test_the_docs_commands_need_no_trust(copy, tmp_path):
