@@ -28,10 +28,10 @@ def adjusted_scores(
         name: whose scores they are, for errors.
 
     Raises:
-        ValueError: where a score has no logarithm, or the clean images say nothing.
+        ValueError: where a score has no logarithm, or a clean score is not finite.
     """
     if not np.isfinite(clean).all():
-        raise ValueError(f"{name}: a clean score is not finite, and none can be judged by it.")
+        raise ValueError(f"{name}: a clean score is not finite; no score can be adjusted by it.")
     if (scores < 0).any() or (clean < 0).any():
         raise ValueError(f"{name}: negative scores have no logarithm.")
     own, usual = (np.log(np.maximum(each, np.finfo(np.float64).tiny)) for each in (scores, clean))

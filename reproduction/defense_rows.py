@@ -34,7 +34,7 @@ class DefenseRows:
         """
         Every defense, by target and attack; decisions are averaged over the seeds of the detector.
 
-        Where every image of an attack is rejected, none is left whose Dice could be told; a mean leaves it out.
+        Where every image of an attack is rejected, the accepted images have no Dice; a mean leaves it out.
         """
         for number, (*guards, reformer) in self.grid.defenses.items():
             for adjusted in (False, True):

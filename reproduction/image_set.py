@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 #: Sets of clean images.
 KINDS = ("val", "clean", "whole")
-#: In the column of the targets: the mean over them.
+#: Name of the mean over the targets.
 MEAN = "mean"
-#: In the column of the attacks: the mean over those that are pooled.
+#: Name of the mean over the pooled attacks.
 POOLED = "pooled"
 
-#: What a reader asks first comes first: an attack that was written to a file.
+#: The first one is the attack that was written to a file: a real attack must be.
 VARIANTS = ("exported", "raw")
 
 
@@ -23,7 +23,7 @@ class ImageSet:
     Args:
         kind: "val" for the clean validation slices, "clean" for the clean test slices, "whole" for all slices of the
             test scans, or an attack's name.
-        target: whose predictions are looked at, and whom the attack was made for; None where nobody's are.
+        target: the target that predicts, and that the attack was made for; None where no prediction is needed.
         variant: "raw" or "exported" for an attack.
     """
 

@@ -26,10 +26,10 @@ PATIENCE = datetime.timedelta(days=7)
 @dataclass(frozen=True)
 class Job:
     """
-    Something to be done once.
+    Work that is done once.
 
     Args:
-        name: what it is called; unique among the jobs that are run together.
+        name: unique among the jobs that are run together.
         done: whether it was done before.
         run: does it and keeps its result where every process finds it.
     """
@@ -41,7 +41,7 @@ class Job:
 
 class Diary:
     """
-    What was done when, how long it took and by which revision of the code: a line a job, written when it is done.
+    A line for every job that is done: date, revision of the code, stage, seconds and name.
 
     Args:
         path: CSV file; several processes may write to it.
@@ -58,7 +58,7 @@ class Diary:
             csv.writer(file).writerow([today(), git_revision() or "", stage, f"{seconds:.1f}", job])
 
     def summary(self) -> dict[str, str]:
-        """The revisions that did it, and the hours that the processes spent on each stage; empty without a line."""
+        """The revisions, and the hours that the processes spent on each stage; empty without a line."""
         if not self.path.is_file():
             return {}
         with self.path.open(newline="") as file:
@@ -74,7 +74,7 @@ class Diary:
 
 @contextmanager
 def distributed() -> Iterator[None]:
-    """Within it the processes that torchrun started know of each other; where it did not, there is but one."""
+    """Within it the processes that torchrun started know of each other."""
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1 or torch.distributed.is_initialized()
     if not alone:
         idist.initialize("gloo", timeout=PATIENCE)
@@ -87,10 +87,10 @@ def distributed() -> Iterator[None]:
 
 def run_jobs(jobs: Sequence[Job], claims: str | Path, description: str, diary: Diary | None = None) -> None:
     """
-    Do what was not done before; returns in every process when all of it is.
+    Do the jobs that were not done before. Every process returns when all jobs are done.
 
-    A process that is free takes the next job that nobody has taken, by making a file of its name. That balances jobs
-    that differ in length, and asks of the processes no more than a folder that all of them see.
+    A free process takes the next job that no other process has taken, by making a file of its name. So long and short
+    jobs are balanced, and the processes share nothing but a folder.
 
     Args:
         jobs: the same in every process.

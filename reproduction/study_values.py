@@ -24,10 +24,10 @@ Row = dict[str, Any]
 
 class StudyValues:
     """
-    Scores and overlap counts of a study that has run, and the subjects they are of.
+    Scores and overlap counts of a study that has run, by scan and subject.
 
     Args:
-        study: it.
+        study: the study.
         resamples: bootstrap draws of subjects.
     """
 
@@ -49,7 +49,7 @@ class StudyValues:
                 :func:`~reproduction.calibration.adjusted_scores`.
 
         Raises:
-            ValueError: where a score has no logarithm, or the validation slices say nothing.
+            ValueError: for an adjusted score that has no logarithm, or a validation score that is not finite.
         """
         if adjusted:
             val = ImageSet("val")

@@ -19,7 +19,7 @@ class DefenseSummary:
     The rows of the tables of a study that has run, in plain JSON types; every interval is 95 %, over subjects.
 
     Args:
-        study: it.
+        study: the study.
         resamples: bootstrap draws.
     """
 

@@ -3,7 +3,7 @@
 """
 Give the stored cells of a study the fingerprints of this revision, so that nothing is trained or attacked again.
 
-``python tools/migrate.py FOLDER --config_file configs/studies/paper_compact.json --dataset_dir DIR``, with the other
+``python -m tools.migrate FOLDER --config_file configs/studies/paper_compact.json --dataset_dir DIR``, with the other
 settings of the study. FOLDER is ``RUN_DIR/cells`` or ``reproduction/results/further/networks``. A cell whose settings
 or input files are others stays as it is.
 """
