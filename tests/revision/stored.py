@@ -56,6 +56,14 @@ def _files(root: Path) -> Iterator[Path]:
         yield from (Path(folder, each) for each in files if each.endswith(ENDINGS))
 
 
+#: In the record of a calibration a threshold became an object: the threshold's new name to the old, the rest to None.
+FOREGROUND_RECORD = {
+    "4.measure.foreground.above": "4.measure.foreground_above",
+    **dict.fromkeys(("foreground", "foreground.above", "foreground.mask")),
+    **dict.fromkeys(("4.measure.foreground", "4.measure.foreground.mask")),
+}
+
+
 def _sum(array: Any) -> str:
     """Type, shape and bytes."""
     values = array.detach().contiguous().numpy() if isinstance(array, torch.Tensor) else np.ascontiguousarray(array)
@@ -68,6 +76,10 @@ def _weights(names: Names, thing: Any, old: str, path: str) -> Iterator[tuple[st
         for key, value in thing.items():
             if key == "fingerprint" or f"{path}/{key}" == "/_extra_state/made_with/detector/weights":
                 continue  # a sum of the words for a network's settings, one with the names of the detector's tensors
+            if "/made_with/" in path:
+                key = FOREGROUND_RECORD.get(key, key)
+                if key is None:
+                    continue
             yield from _weights(names, value, old, f"{path}/{names.key_before(str(key), old)}")
         if not thing:
             yield path, "empty"
