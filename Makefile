@@ -77,6 +77,7 @@ study-report: $(VENV)/installed ## figures, pages and tables of reproduction/res
 
 docs: $(VENV)/installed ## fill the generated parts of the pages
 	$(BIN)/python -m docs.build
+	PYTHONPATH=tests $(BIN)/python -m revision.page
 
 clean: ## remove what the targets made, not the runs of studies
 	rm -rf $(VENV) $(PEERS) demo build
