@@ -120,8 +120,9 @@ class ShieldCalibrator:
         """
         volumes = [dataset.ids[number] for number, _ in dataset.items]
         views = self.views(dataset, dataset.foreground, "scoring clean slices")
-        calibration = self.detector.calibrate(views, t_fp, rule, volumes, source)
+        # first what may be refused: a detector is never left with half a calibration
         found = Plausibility.fit(list(self.statistics([dataset] if plausible is None else plausible).values()))
+        calibration = self.detector.calibrate(views, t_fp, rule, volumes, source)
         record = shield_record(
             self.detector,
             self.reformer,
