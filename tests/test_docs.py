@@ -118,7 +118,10 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert not name or name in anchors(target), f"{link}#{name}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+# the page of renames names files of the revision before
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "renames.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_files_named_in_commands_are_there(page: Path) -> None:
     text = page.read_text().replace("$C/", "bundles/brain_mri_shield/configs/")
     for file in re.findall(r"(?<![\w/])(?:bundles|configs|benchmarks|docs|tests)/[\w/]+\.(?:json|py|md)", text):
